@@ -1,0 +1,124 @@
+"""Which modules exist, which of them the launcher links, and which C sources a .pyx names."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from collections.abc import Iterator
+from glob import glob
+from typing import NamedTuple
+
+#: Packages (or single modules) whose every module belongs to the hot path.
+HOT = (
+    "capsule/__init__.py",
+    "capsule/_version.py",
+    "capsule/errors.py",
+    "capsule/log.py",
+    "capsule/_ext",
+    "capsule/linux",
+    "capsule/spec",
+    "capsule/protocol",
+    "capsule/state",
+    "capsule/cgroups",
+    "capsule/rootfs",
+    "capsule/security",
+    "capsule/runtime",
+    "capsule/init",
+)
+
+#: The command line is half hot: a module there is linked when it imports nothing else than these and ours.
+HALF_HOT = ("capsule/cli",)
+
+#: What a hot module may import besides capsule itself (docs/architecture.md).
+BUILT_IN = frozenset({"__future__", "posix", "errno", "_io", "time", "marshal", "sys"})
+
+#: Modules that stay outside the launcher although they lie in a hot package, with the reason.
+COLD: dict[str, str] = {}
+
+
+class Module(NamedTuple):
+    """A Python or Cython module: dotted name, source path, and whether it is a package."""
+
+    name: str
+    path: str
+    is_package: bool
+
+    @property
+    def is_cython(self) -> bool:
+        return self.path.endswith(".pyx")
+
+
+def module_of(path: str) -> Module:
+    """Name the module that the file at `path` defines."""
+    name = os.path.splitext(path)[0].replace("/", ".")
+    if name.endswith(".__init__"):
+        return Module(name[: -len(".__init__")], path, True)
+    return Module(name, path, False)
+
+
+def imported_names(path: str) -> set[str]:
+    """List the dotted names that a Python source imports, at any depth."""
+    with open(path, encoding="utf-8") as file:
+        tree = ast.parse(file.read(), path)
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module or "")
+    return names
+
+
+def is_lean(path: str) -> bool:
+    """Tell whether a Python source imports only what the launcher has."""
+    roots = {name.partition(".")[0] for name in imported_names(path)}
+    return roots <= BUILT_IN | {"capsule"}
+
+
+def sources_below(path: str) -> Iterator[str]:
+    """Yield the module sources of a package tree, or the one file `path` is."""
+    if path.endswith(".py"):
+        if os.path.exists(path):
+            yield path
+        return
+    for pattern in ("**/*.py", "**/*.pyx"):
+        yield from glob(f"{path}/{pattern}", recursive=True)
+
+
+def hot_modules() -> list[Module]:
+    """List the modules that are linked into the launcher, sorted by name."""
+    paths = {path for entry in HOT for path in sources_below(entry) if path not in COLD}
+    for entry in HALF_HOT:
+        paths.update(path for path in sources_below(entry) if path.endswith(".py") and is_lean(path))
+    found: dict[str, Module] = {}
+    for path in sorted(paths):
+        module = module_of(path)
+        if module.name.rpartition(".")[2] == "__main__":
+            continue
+        if module.name in found:
+            raise SystemExit(f"{path}: {found[module.name].path} defines {module.name} too")
+        found[module.name] = module
+    return [found[name] for name in sorted(found)]
+
+
+def extensions() -> list[Module]:
+    """List the Cython modules; CAPSULE_EXT=name,name selects some of them."""
+    only = os.environ.get("CAPSULE_EXT", "")
+    names = only.split(",") if only else None
+    found = [module_of(path) for path in sorted(glob("capsule/_ext/*.pyx"))]
+    return [m for m in found if names is None or m.name.rpartition(".")[2] in names]
+
+
+def directive(path: str, key: str) -> list[str]:
+    """Read one `# distutils: key = words` list from the head of a .pyx."""
+    pattern = re.compile(r"#\s*distutils:\s*(\w+)\s*=\s*(.*)")
+    words: list[str] = []
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            if not line.startswith("#") and line.strip():
+                break
+            match = pattern.match(line)
+            if match and match[1] == key:
+                words += match[2].split()
+    return words
