@@ -1,0 +1,38 @@
+"""exec: run another process in a container."""
+
+from __future__ import annotations
+
+from capsule.cli.paths import absolute, runtime_root
+from capsule.cli.refusals import refuse_options
+from capsule.cli.scanner import Invocation
+from capsule.errors import CapsuleError
+from capsule.runtime import verbs
+
+
+def run(invocation: Invocation) -> int:
+    """Run the process; in the foreground this process becomes its relay and does not return."""
+    refuse_options(invocation, ("pidfd_socket", "process_label", "apparmor"))
+    options = invocation.options
+    container_id = invocation.positionals[0]
+    args = invocation.positionals[1:]
+    if not args and not options["process"]:
+        raise CapsuleError("exec", container_id, "process args cannot be empty")
+    return verbs.exec_(
+        runtime_root(invocation),
+        container_id,
+        process_file=absolute(options["process"]),
+        args=args,
+        cwd=options["cwd"],
+        env=options["env"],
+        user=options["user"],
+        additional_gids=options["additional_gids"],
+        caps=options["cap"],
+        tty=options["tty"],
+        detach=options["detach"],
+        pid_file=absolute(options["pid_file"]),
+        console_socket=absolute(options["console_socket"]),
+        preserve_fds=options["preserve_fds"],
+        cgroup=options["cgroup"],
+        ignore_paused=options["ignore_paused"],
+        no_new_privs=options["no_new_privs"],
+    )

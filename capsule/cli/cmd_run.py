@@ -1,0 +1,27 @@
+"""run: create a container and start its process."""
+
+from __future__ import annotations
+
+from capsule.cli.paths import absolute, runtime_root
+from capsule.cli.refusals import refuse_cgroup_choices, refuse_options
+from capsule.cli.scanner import Invocation
+from capsule.runtime import verbs
+
+
+def run(invocation: Invocation) -> int:
+    """Run the container; in the foreground this process becomes its relay and does not return."""
+    refuse_cgroup_choices(invocation)
+    refuse_options(invocation, ("pidfd_socket",))
+    options = invocation.options
+    return verbs.run(
+        runtime_root(invocation),
+        invocation.positionals[0],
+        bundle=absolute(options["bundle"] or "."),
+        pid_file=absolute(options["pid_file"]),
+        console_socket=absolute(options["console_socket"]),
+        preserve_fds=options["preserve_fds"],
+        no_pivot=options["no_pivot"],
+        no_new_keyring=options["no_new_keyring"],
+        detach=options["detach"],
+        keep=options["keep"],
+    )

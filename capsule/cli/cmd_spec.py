@@ -1,0 +1,29 @@
+"""spec: write an example config.json into a bundle."""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from capsule.cli import output
+from capsule.cli.paths import absolute
+from capsule.cli.scanner import Invocation
+from capsule.errors import CapsuleError
+from capsule.spec.example import example
+
+
+def run(invocation: Invocation) -> int:
+    """Write the file; never over an existing one."""
+    path = absolute(invocation.options["bundle"] or ".") + "/config.json"
+    document = output.to_json(example(rootless=invocation.options["rootless"]), pretty=True)
+    try:
+        fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o666)
+    except OSError as err:
+        if err.errno == errno.EEXIST:
+            raise CapsuleError(f"File {path} exists. Remove it first") from err
+        raise CapsuleError("create", path, errno=err.errno) from err
+    try:
+        output.write(fd, document)
+    finally:
+        posix.close(fd)
+    return 0

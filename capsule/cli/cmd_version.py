@@ -1,0 +1,37 @@
+"""--version: the three lines that engines parse, then what this launcher is."""
+
+from __future__ import annotations
+
+import sys
+
+from capsule import __version__
+from capsule.cli import output
+from capsule.cli.scanner import Invocation
+
+SPEC_VERSION = "1.3.0"  # of the runtime-spec that the config reader and `features` follow
+
+
+def run(invocation: Invocation) -> int:
+    """Print the version."""
+    output.print_out(text())
+    return 0
+
+
+def text() -> str:
+    """Return the lines: version, commit, spec, launcher, python."""
+    commit = _built("commit")
+    variant = _built("variant")
+    python = ".".join([str(part) for part in sys.version_info[:3]])
+    return (
+        f"capsule version {__version__}\ncommit: {commit}\nspec: {SPEC_VERSION}\n"
+        f"launcher: {variant}\npython: {python}\n"
+    )
+
+
+def _built(name: str) -> str:
+    """Return what the build recorded in the launcher, "none" under a plain Python."""
+    try:
+        from capsule import _launcher
+    except ImportError:
+        return "none"
+    return str(getattr(_launcher, name))

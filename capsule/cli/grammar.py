@@ -1,0 +1,226 @@
+"""Every command and option of the command line, once, as plain tuples.
+
+Two readers share this table: `scanner` on the hot path and `front` (click) for everything else.
+
+An option is `(key, names, kind, metavar, help)`: names without dashes, the long one first; both `-name`
+and `--name` reach it, as in Go's flag package, which engines and scripts were written for.
+A command is `(name, module, (least, most), mixed, arguments, summary, options)`: `most` is -1 for "any
+number"; `mixed` permits options after the first positional, which exec and ps leave to what they run.
+"""
+
+from __future__ import annotations
+
+FLAG = "flag"  # bool; --flag, --flag=true, --flag=false
+TEXT = "text"  # str, "" when absent; the last one wins
+NUMBER = "number"  # int >= 0, 0 when absent
+TEXTS = "texts"  # list[str], repeatable
+NUMBERS = "numbers"  # list[int], repeatable
+
+GLOBAL_OPTIONS = (
+    ("root", ("root",), TEXT, "DIR", "directory of the containers' records"),
+    ("log", ("log",), TEXT, "FILE", "append log records to FILE instead of standard error"),
+    ("log_format", ("log-format",), TEXT, "FORMAT", "format of log records: text (default) or json"),
+    ("debug", ("debug",), FLAG, "", "log each step"),
+    ("systemd_cgroup", ("systemd-cgroup",), FLAG, "", "let systemd make the cgroups"),
+    ("rootless", ("rootless",), TEXT, "WORD", "ignore missing cgroup permissions: auto (default), true, false"),
+    ("cgroup_manager", ("cgroup-manager",), TEXT, "NAME", "cgroupfs (default), systemd or disabled"),
+    ("version", ("version", "v"), FLAG, "", "print the version and exit"),
+)
+
+_BUNDLE = ("bundle", ("bundle", "b"), TEXT, "DIR", "directory of config.json (default: the working directory)")
+_PID_FILE = ("pid_file", ("pid-file",), TEXT, "FILE", "write the process id to FILE")
+_CONSOLE = ("console_socket", ("console-socket",), TEXT, "SOCKET", "AF_UNIX socket that receives the terminal's master")
+_PIDFD = ("pidfd_socket", ("pidfd-socket",), TEXT, "SOCKET", "AF_UNIX socket that receives the process's pidfd")
+_PRESERVE = ("preserve_fds", ("preserve-fds",), NUMBER, "N", "pass N more file descriptors, counted from 3")
+_NO_PIVOT = ("no_pivot", ("no-pivot",), FLAG, "", "move the root mount instead of pivot_root (initramfs)")
+_NO_KEYRING = ("no_new_keyring", ("no-new-keyring",), FLAG, "", "keep the caller's session keyring")
+_DETACH = ("detach", ("detach", "d"), FLAG, "", "return as soon as the process runs")
+_FORMAT = ("format", ("format", "f"), TEXT, "FORMAT", "table (default) or json")
+_CRIU = (
+    ("image_path", ("image-path",), TEXT, "DIR", "directory of the images"),
+    ("work_path", ("work-path",), TEXT, "DIR", "directory of criu's working files and logs"),
+    ("parent_path", ("parent-path",), TEXT, "DIR", "images of the previous dump, relative to --image-path"),
+    ("tcp_established", ("tcp-established",), FLAG, "", "permit open tcp connections"),
+    ("ext_unix_sk", ("ext-unix-sk",), FLAG, "", "permit external unix sockets"),
+    ("shell_job", ("shell-job",), FLAG, "", "permit shell jobs"),
+    ("lazy_pages", ("lazy-pages",), FLAG, "", "use userfaultfd to move pages on demand"),
+    ("file_locks", ("file-locks",), FLAG, "", "permit file locks"),
+    ("manage_cgroups_mode", ("manage-cgroups-mode",), TEXT, "MODE", "soft, full, strict or ignore"),
+    ("empty_ns", ("empty-ns",), TEXTS, "NAMESPACE", "make the namespace, do not restore its contents"),
+)
+
+COMMANDS = (
+    (
+        "create", "cmd_create", (1, 1), True, "<container-id>", "create a container",
+        (
+            _BUNDLE, _CONSOLE, _PIDFD, _PID_FILE, _NO_PIVOT, _NO_KEYRING, _PRESERVE,
+            ("detach", ("detach", "d"), FLAG, "", "accepted; create always returns at once"),
+        ),
+    ),
+    ("start", "cmd_start", (1, 1), True, "<container-id>", "run the process of a created container", ()),
+    (
+        "run", "cmd_run", (1, 1), True, "<container-id>", "create and run a container",
+        (
+            _BUNDLE, _CONSOLE, _PIDFD, _DETACH, _PID_FILE,
+            ("keep", ("keep",), FLAG, "", "do not delete the container when it exits"),
+            ("no_subreaper", ("no-subreaper",), FLAG, "", "accepted; capsule never becomes a subreaper"),
+            _NO_PIVOT, _NO_KEYRING, _PRESERVE,
+        ),
+    ),
+    (
+        "exec", "cmd_exec", (1, -1), False, "<container-id> <command> [arguments...] | -p FILE <container-id>",
+        "run another process in a container",
+        (
+            _CONSOLE, _PIDFD,
+            ("cwd", ("cwd",), TEXT, "DIR", "working directory in the container"),
+            ("env", ("env", "e"), TEXTS, "NAME=VALUE", "set an environment variable"),
+            ("tty", ("tty", "t"), FLAG, "", "allocate a terminal"),
+            ("user", ("user", "u"), TEXT, "UID[:GID]", "user and group of the process"),
+            ("additional_gids", ("additional-gids", "g"), NUMBERS, "GID", "add a supplementary group"),
+            ("process", ("process", "p"), TEXT, "FILE", "read the process from FILE (process.json)"),
+            _DETACH, _PID_FILE,
+            ("process_label", ("process-label",), TEXT, "LABEL", "SELinux label of the process"),
+            ("apparmor", ("apparmor",), TEXT, "PROFILE", "AppArmor profile of the process"),
+            ("no_new_privs", ("no-new-privs",), FLAG, "", "set no_new_privs"),
+            ("cap", ("cap", "c"), TEXTS, "CAPABILITY", "add a capability"),
+            _PRESERVE,
+            ("cgroup", ("cgroup",), TEXTS, "[CONTROLLER:]PATH", "join a cgroup below the container's"),
+            ("ignore_paused", ("ignore-paused",), FLAG, "", "permit exec in a paused container"),
+        ),
+    ),
+    (
+        "kill", "cmd_kill", (1, 2), True, "<container-id> [signal]", "send a signal (default: TERM) to a container",
+        (("all", ("all", "a"), FLAG, "", "signal every process of the container"),),
+    ),
+    (
+        "delete", "cmd_delete", (1, 1), True, "<container-id>", "remove a container and all it holds",
+        (("force", ("force", "f"), FLAG, "", "kill it first; succeed if it does not exist"),),
+    ),
+    (
+        "state", "cmd_state", (1, 1), True, "<container-id>", "print the state of a container",
+        (("detail", ("detail", "d"), FLAG, "", "add the whole record"),),
+    ),
+    (
+        "list", "cmd_list", (0, 0), True, "", "list containers",
+        (
+            _FORMAT,
+            ("quiet", ("quiet", "q"), FLAG, "", "print ids only"),
+            ("wide", ("wide",), FLAG, "", "add the IP column"),
+        ),
+    ),
+    (
+        "ps", "cmd_ps", (1, -1), False, "<container-id> [ps options]", "list the processes of a container",
+        (_FORMAT,),
+    ),
+    (
+        "spec", "cmd_spec", (0, 0), True, "", "write an example config.json",
+        (_BUNDLE, ("rootless", ("rootless",), FLAG, "", "for a user without privileges")),
+    ),
+    ("features", "cmd_features", (0, 0), True, "", "print what this build supports", ()),
+    ("pause", "cmd_pause", (1, 1), True, "<container-id>", "suspend the processes of a container", ()),
+    ("resume", "cmd_resume", (1, 1), True, "<container-id>", "resume the processes of a container", ()),
+    (
+        "update", "cmd_unbuilt", (1, 1), True, "<container-id>", "change the resource limits of a container",
+        (
+            ("resources", ("resources", "r"), TEXT, "FILE", "read the limits from FILE, - for standard input"),
+            ("blkio_weight", ("blkio-weight",), TEXT, "N", "block I/O weight"),
+            ("cpu_period", ("cpu-period",), TEXT, "USEC", "CFS period"),
+            ("cpu_quota", ("cpu-quota",), TEXT, "USEC", "CFS quota"),
+            ("cpu_burst", ("cpu-burst",), TEXT, "USEC", "CFS burst"),
+            ("cpu_share", ("cpu-share",), TEXT, "N", "CPU shares"),
+            ("cpu_rt_period", ("cpu-rt-period",), TEXT, "USEC", "real-time period"),
+            ("cpu_rt_runtime", ("cpu-rt-runtime",), TEXT, "USEC", "real-time runtime"),
+            ("cpu_idle", ("cpu-idle",), TEXT, "0|1", "SCHED_IDLE for the cgroup"),
+            ("cpuset_cpus", ("cpuset-cpus",), TEXT, "LIST", "CPUs to use"),
+            ("cpuset_mems", ("cpuset-mems",), TEXT, "LIST", "memory nodes to use"),
+            ("memory", ("memory",), TEXT, "BYTES", "memory limit"),
+            ("memory_reservation", ("memory-reservation",), TEXT, "BYTES", "soft memory limit"),
+            ("memory_swap", ("memory-swap",), TEXT, "BYTES", "limit of memory and swap"),
+            ("kernel_memory", ("kernel-memory",), TEXT, "BYTES", "obsolete"),
+            ("kernel_memory_tcp", ("kernel-memory-tcp",), TEXT, "BYTES", "obsolete"),
+            ("pids_limit", ("pids-limit",), TEXT, "N", "limit of processes"),
+            ("l3_cache_schema", ("l3-cache-schema",), TEXT, "SCHEMA", "Intel RDT L3 cache"),
+            ("mem_bw_schema", ("mem-bw-schema",), TEXT, "SCHEMA", "Intel RDT memory bandwidth"),
+        ),
+    ),
+    (
+        "events", "cmd_unbuilt", (1, 1), True, "<container-id>", "print events and statistics of a container",
+        (
+            ("interval", ("interval",), TEXT, "DURATION", "time between statistics"),
+            ("stats", ("stats",), FLAG, "", "print the statistics once"),
+        ),
+    ),
+    (
+        "checkpoint", "cmd_unbuilt", (1, 1), True, "<container-id>", "checkpoint a running container",
+        _CRIU + (
+            ("leave_running", ("leave-running",), FLAG, "", "leave the container running"),
+            ("page_server", ("page-server",), TEXT, "HOST:PORT", "send the pages to a page server"),
+            ("pre_dump", ("pre-dump",), FLAG, "", "dump memory only and keep running"),
+            ("auto_dedup", ("auto-dedup",), FLAG, "", "deduplicate memory images"),
+            ("status_fd", ("status-fd",), TEXT, "FD", "write a NUL byte to FD when lazy pages are ready"),
+        ),
+    ),
+    (
+        "restore", "cmd_unbuilt", (1, 1), True, "<container-id>", "restore a container from a checkpoint",
+        _CRIU + (
+            _BUNDLE, _CONSOLE, _DETACH, _PID_FILE, _NO_PIVOT,
+            ("no_subreaper", ("no-subreaper",), FLAG, "", "accepted; capsule never becomes a subreaper"),
+            ("auto_dedup", ("auto-dedup",), FLAG, "", "deduplicate memory images"),
+            ("lsm_profile", ("lsm-profile",), TEXT, "TYPE:NAME", "LSM profile of the restored processes"),
+            ("lsm_mount_context", ("lsm-mount-context",), TEXT, "CONTEXT", "LSM context of the restored mounts"),
+        ),
+    ),
+)
+
+# What the library starts (docs/api.md); not for people, so absent from help.
+HIDDEN_COMMANDS: tuple = ()
+
+
+def find_command(name: str) -> tuple | None:
+    """Return the command tuple of that name."""
+    for command in COMMANDS:
+        if command[0] == name:
+            return command
+    for command in HIDDEN_COMMANDS:
+        if command[0] == name:
+            return command
+    return None
+
+
+def find_option(options: tuple, name: str) -> tuple | None:
+    """Return the option tuple that one of its names reaches."""
+    for option in options:
+        if name in option[1]:
+            return option
+    return None
+
+
+def defaults(options: tuple) -> dict:
+    """Return what each option reads as when absent."""
+    values: dict = {}
+    for key, _names, kind, _metavar, _help in options:
+        if kind == FLAG:
+            values[key] = False
+        elif kind == TEXT:
+            values[key] = ""
+        elif kind == NUMBER:
+            values[key] = 0
+        else:
+            values[key] = []
+    return values
+
+
+def read_flag(text: str) -> bool | None:
+    """Read the value of `--flag=VALUE`; None if it is not a truth value."""
+    if text in ("true", "True", "TRUE", "t", "T", "1"):
+        return True
+    if text in ("false", "False", "FALSE", "f", "F", "0"):
+        return False
+    return None
+
+
+def read_number(text: str) -> int | None:
+    """Read a number as the command line takes it: ASCII digits, decimal; None if it is not one."""
+    if text.isascii() and text.isdigit() and len(text) <= 10:
+        return int(text)
+    return None

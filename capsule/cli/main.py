@@ -1,0 +1,48 @@
+"""The entry point: read the command line, run the one command, return the exit status."""
+
+from __future__ import annotations
+
+from capsule.cli import grammar, output, scanner
+
+EXEC_FAILED = 255  # any failure of `exec` itself: engines tell it from the process's own status
+
+
+def main(argv: list) -> int:
+    """Run a command line, program name included, as bytes; return the exit status."""
+    words = [word.decode("utf-8", "surrogateescape") for word in argv[1:]]
+    invocation = scanner.scan(words)
+    if invocation is None:
+        return _hand_over(argv)
+    return perform(invocation)
+
+
+def perform(invocation: scanner.Invocation) -> int:
+    """Run an understood command; report what fails and return the exit status."""
+    values = invocation.globals
+    try:
+        output.open_log(values["log"], values["log_format"], values["debug"])
+        return _load(invocation.command).run(invocation)
+    except Exception as err:
+        output.report(err, debug=values["debug"])
+        return failure_status(invocation.command)
+
+
+def failure_status(command: str) -> int:
+    """Return the exit status of a command that failed by itself."""
+    return EXEC_FAILED if command == "exec" else 1
+
+
+def _load(command: str):
+    """Import the module of a command, and no other."""
+    found = grammar.find_command(command)
+    module = found[1] if found is not None else "cmd_version"
+    return __import__("capsule.cli." + module, None, None, ("run",))
+
+
+def _hand_over(argv: list) -> int:
+    """Leave a command line that is not plain to the full reader, in a Python that has click."""
+    try:
+        from capsule._launcher import exec_python
+    except ImportError:
+        from capsule.cli.python import exec_python
+    return exec_python(argv)

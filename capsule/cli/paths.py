@@ -1,0 +1,41 @@
+"""Paths of the command line: the caller's working directory is the only thing they are relative to."""
+
+from __future__ import annotations
+
+import posix
+
+from capsule.cli.scanner import Invocation
+
+RUNTIME_ROOT = "/run/capsule"
+
+
+def absolute(path: str) -> str:
+    """Return an absolute path, "" unchanged.
+
+    `.`, empty and leading `..` components are folded; a later `..` stays, for what precedes it may be a symlink.
+    """
+    if not path:
+        return ""
+    parts = [] if path.startswith("/") else posix.getcwd().split("/")
+    leading = True
+    for part in path.split("/"):
+        if part in ("", "."):
+            continue
+        if part == ".." and leading:
+            # The working directory is physical, so its parent is its name without the last component.
+            del parts[-1:]
+            continue
+        leading = False
+        parts.append(part)
+    return "/" + "/".join([part for part in parts if part])
+
+
+def runtime_root(invocation: Invocation) -> str:
+    """Return the directory of the containers' records: --root, or the default of this user."""
+    given = invocation.globals["root"]
+    if given:
+        return absolute(given)
+    private = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
+    if posix.geteuid() != 0 and private.startswith("/"):
+        return private + "/capsule"
+    return RUNTIME_ROOT

@@ -1,0 +1,36 @@
+"""What the command line knows and this build does not do: said before anything is touched."""
+
+from __future__ import annotations
+
+from capsule.cli.scanner import Invocation
+from capsule.errors import CapsuleError, Unsupported
+
+
+def refuse_options(invocation: Invocation, keys: tuple) -> None:
+    """Refuse options that were given.
+
+    Raises Unsupported.
+    """
+    for key in keys:
+        if invocation.options[key]:
+            raise Unsupported(invocation.command, "--" + key.replace("_", "-"), "not built yet")
+
+
+def refuse_cgroup_choices(invocation: Invocation) -> None:
+    """Refuse the global options that choose a cgroup manager other than ours; they matter where cgroups are made.
+
+    Raises Unsupported, and CapsuleError for a word that no option value is.
+    """
+    values = invocation.globals
+    manager = values["cgroup_manager"]
+    if values["systemd_cgroup"] or manager == "systemd":
+        raise Unsupported(invocation.command, "--systemd-cgroup", "not built yet")
+    if manager == "disabled":
+        raise Unsupported(invocation.command, "--cgroup-manager=disabled", "not built yet")
+    if manager not in ("", "cgroupfs"):
+        raise CapsuleError(f"invalid cgroup-manager: {manager}")
+    rootless = values["rootless"]
+    if rootless == "true":
+        raise Unsupported(invocation.command, "--rootless=true", "not built yet")
+    if rootless not in ("", "auto", "false"):
+        raise CapsuleError(f"invalid rootless: {rootless}")
