@@ -1,0 +1,129 @@
+"""Fixtures of the whole suite: the runtime under test, bundles, and the check for leaks."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from helpers import payload as payloads
+from helpers import process
+from helpers import requires as requirements
+from helpers.bundle import Bundle
+from helpers.leaks import SESSION, Snapshot
+from helpers.runtime import Runtime
+
+MARKERS = (
+    "requires(*names): what the test needs of the machine (tests/helpers/requires.py)",
+    "rival(**reasons): how another runtime differs by name; under it the test must fail",
+    "stress: many repetitions; run with -m stress",
+)
+_numbers = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for line in MARKERS:
+        config.addinivalue_line("markers", line)
+    process.become_subreaper()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave stress tests to those who ask for them; expect rivals to fail where they differ."""
+    if not config.option.markexpr:
+        chosen = [item for item in items if not item.get_closest_marker("stress")]
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = chosen
+    name = os.path.basename(requirements.binary()[0])
+    for item in items:
+        for mark in item.iter_markers("rival"):
+            if name in mark.kwargs:
+                item.add_marker(pytest.mark.xfail(reason=mark.kwargs[name], strict=True))
+
+
+def pytest_report_collectionfinish(items: list[pytest.Item]) -> list[str]:
+    return requirements.header(items)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    requirements.check(item)
+
+
+def _needs(item: pytest.Item) -> set[str]:
+    return {name for mark in item.iter_markers("requires") for name in mark.args}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
+    """Show the calls of the runtime beside a failure."""
+    report = yield
+    runtime = getattr(item, "funcargs", {}).get("capsule")
+    if report.failed and isinstance(runtime, Runtime):
+        report.sections.append(("calls of the runtime", runtime.report()))
+    return report
+
+
+@pytest.fixture(autouse=True)
+def leaks(request: pytest.FixtureRequest) -> Iterator[Snapshot | None]:
+    """Compare the host by name before and after every test that needs root."""
+    if not {"root", "runtime"} & _needs(request.node):
+        yield None
+        return
+    snapshot = Snapshot()
+    yield snapshot
+    try:
+        snapshot.check()
+    finally:
+        snapshot.end_strays()
+
+
+@pytest.fixture(scope="session")
+def payload() -> Path:
+    """Return the static program that containers run."""
+    return payloads.build_payload()
+
+
+@pytest.fixture
+def workdir(leaks: Snapshot | None) -> Iterator[Path]:
+    """Give a directory with a short path (socket names end at 107 bytes), removed after the test."""
+    path = Path(tempfile.mkdtemp(prefix=f"{SESSION}-", dir="/tmp"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def capsule(workdir: Path, leaks: Snapshot | None) -> Iterator[Runtime]:
+    """Give the runtime under test; its containers are deleted after the test."""
+    (workdir / "calls").mkdir()
+    runtime = Runtime(requirements.binary(), workdir / "state", workdir / "calls")
+    yield runtime
+    runtime.clean()
+    left = runtime.states_left()
+    assert not left, f"left in the state root: {left}"
+
+
+@pytest.fixture
+def bundle(workdir: Path, payload: Path,
+           leaks: Snapshot | None) -> Iterator[Callable[..., Bundle]]:
+    """Give a maker of bundles: bundle(args=[...]) under one directory, which is watched for leaks."""
+    parent = workdir / "bundles"
+    parent.mkdir()
+
+    def make(args: list[str] | None = None) -> Bundle:
+        name = f"{SESSION}-{next(_numbers)}"
+        made = Bundle(parent / name, name, payload)
+        if args:
+            made.args(*args)
+        return made
+
+    yield make
+    strangers = [name for name in os.listdir(parent) if not re.fullmatch(rf"{SESSION}-\d+", name)]
+    assert not strangers, f"left beside the bundle: {strangers}"

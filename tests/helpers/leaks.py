@@ -1,0 +1,116 @@
+"""What a test leaves on the host, found by comparing names before and after it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from . import process
+from .payload import parse_mountinfo
+from .wait import wait_until
+
+SESSION = f"ct{os.getpid()}"  # every container of this session is called SESSION-...
+FOREIGN = re.compile(r"\bct(\d+)-")
+
+
+def _mounts() -> set[str]:
+    text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    return {f"{entry['type']} {entry['source']} on {entry['point']} root {entry['root']}"
+            for entry in parse_mountinfo(text)}
+
+
+def _cgroups() -> set[str]:
+    """Return every directory of every cgroup hierarchy, versions 1 and 2."""
+    found = set()
+    text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    for entry in parse_mountinfo(text):
+        if entry["type"] in ("cgroup", "cgroup2"):
+            found.update(parent for parent, _, _ in os.walk(entry["point"]))
+    return found
+
+
+def _names(directory: str) -> set[str]:
+    try:
+        return {f"{directory}/{name}" for name in os.listdir(directory)}
+    except FileNotFoundError:
+        return set()
+
+
+def _tables() -> set[str]:
+    nft = shutil.which("nft")
+    if not nft:
+        return set()
+    done = subprocess.run([nft, "list", "tables"], capture_output=True, text=True, check=False)
+    return set(done.stdout.splitlines())
+
+
+def _fds() -> set[str]:
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.add(f"{name} -> {os.readlink(f'/proc/self/fd/{name}')}")
+        except FileNotFoundError:
+            pass  # the fd of this very listing
+    return found
+
+
+def _children() -> set[str]:
+    process.reap_orphans()
+    return {f"{pid} {name}" for pid, name in process.strangers().items()}
+
+
+SOURCES = {
+    "mount": _mounts,
+    "cgroup": _cgroups,
+    "named network namespace": lambda: _names("/run/netns"),
+    "network link": lambda: _names("/sys/class/net"),
+    "nft table": _tables,
+    "fd of the test process": _fds,
+    "child process": _children,
+    "default state directory": lambda: _names("/run/capsule") | _names("/run/runc"),
+}
+
+
+def _is_ours(name: str) -> bool:
+    """Tell names of this session, and names nobody claims, from those of another live session."""
+    other = FOREIGN.search(name)
+    return not other or int(other[1]) == os.getpid() or not process.is_alive(int(other[1]))
+
+
+class Snapshot:
+    """The names that existed at one moment, and directories of the test watched from then on."""
+
+    def __init__(self) -> None:
+        self._before = {kind: names() for kind, names in SOURCES.items()}
+        self._watched: dict[Path, set[str]] = {}
+
+    def watch(self, directory: Path) -> None:
+        """Count files that appear in a directory from now on."""
+        self._watched[directory] = set(os.listdir(directory))
+
+    def left(self) -> list[str]:
+        """Return what exists now and did not before, as "kind: name"."""
+        found = []
+        for kind, names in SOURCES.items():
+            for name in sorted(names() - self._before[kind]):
+                if _is_ours(name):
+                    found.append(f"{kind}: {name}")
+        for directory, before in self._watched.items():
+            for name in sorted(set(os.listdir(directory)) - before):
+                found.append(f"file: {directory / name}")
+        return found
+
+    def check(self, timeout: float = 2.0) -> None:
+        """Fail when something is left; what the kernel is still taking down gets a moment."""
+        try:
+            wait_until(lambda: not self.left(), timeout)
+        except AssertionError:
+            raise AssertionError("left behind:\n  " + "\n  ".join(self.left())) from None
+
+    def end_strays(self) -> None:
+        """End, by pid, the processes that a failed test left, so that they fail no other test."""
+        for pid in process.strangers():
+            process.end(pid)

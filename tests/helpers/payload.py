@@ -1,0 +1,54 @@
+"""Build the static program that containers run, and read what it prints."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "tests" / "payload"
+BUILD = ROOT / "build" / "tests"
+
+
+def build_payload() -> Path:
+    """Compile tests/payload with `gcc -static` unless the program is newer than its sources."""
+    target = BUILD / "payload"
+    sources = sorted(SOURCE.glob("*.c"))
+    newest = max(path.stat().st_mtime for path in [*sources, SOURCE / "payload.h"])
+    if target.exists() and target.stat().st_mtime > newest:
+        return target
+    BUILD.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=BUILD)
+    os.close(handle)
+    flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-static"]
+    subprocess.run(["gcc", *flags, "-o", temporary, *map(str, sources)], check=True)
+    os.chmod(temporary, 0o755)
+    os.rename(temporary, target)
+    return target
+
+
+def raw(text: str) -> bytes:
+    """Return the bytes of a string that the payload printed (it writes bytes as Latin-1)."""
+    return text.encode("latin-1")
+
+
+def mountinfo(facts: dict) -> dict[str, dict]:
+    """Index the payload's mountinfo by mount point; the uppermost mount of a point wins."""
+    return {entry["point"]: entry for entry in parse_mountinfo(facts["mountinfo"])}
+
+
+def parse_mountinfo(text: str) -> list[dict]:
+    """Split lines of /proc/PID/mountinfo (man 5 proc) into dicts."""
+    entries = []
+    for line in text.splitlines():
+        left, _, right = line.partition(" - ")
+        fields = left.split()
+        kind, source, options = (right.split(" ") + ["", ""])[:3]
+        entries.append({
+            "id": int(fields[0]), "parent": int(fields[1]), "device": fields[2], "root": fields[3],
+            "point": fields[4], "options": set(fields[5].split(",")), "propagation": fields[6:],
+            "type": kind, "source": source, "super": set(options.split(",")),
+        })
+    return entries

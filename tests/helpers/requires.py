@@ -1,0 +1,127 @@
+"""What a test needs of the machine: declared with @requires, probed once, shown in the header."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MIRROR = os.environ.get("CAPSULE_DEBIAN_MIRROR", "http://deb.debian.org/debian")
+
+requires = pytest.mark.requires
+
+
+def binary() -> list[str]:
+    """Return the argv of the runtime under test: CAPSULE_BINARY, or the launcher of this tree."""
+    return shlex.split(os.environ.get("CAPSULE_BINARY", "")) or [str(ROOT / "build" / "capsule")]
+
+
+def variant(name: str) -> Path:
+    """Return the path of a test build of the launcher, such as "stop" or "noseal"."""
+    return ROOT / "build" / f"capsule-{name}"
+
+
+def _file(path: Path | str, build: str) -> str:
+    return "" if os.access(path, os.X_OK) else f"{path} is not built ({build})"
+
+
+def _program(name: str, package: str) -> str:
+    return "" if shutil.which(name) else f"{name} is not installed (apt-get install {package})"
+
+
+def _runs(*argv: str) -> str:
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return "" if done.returncode == 0 else (done.stderr.strip() or f"{argv[0]}: {done.returncode}")
+
+
+def _mounted(kind: str) -> str:
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        found = any(f" - {kind} " in line for line in file)
+    return "" if found else f"no {kind} hierarchy is mounted"
+
+
+def _capability(number: int, name: str) -> str:
+    with open("/proc/self/status", encoding="utf-8") as file:
+        effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff"))
+    return "" if effective >> number & 1 else f"{name} is not ours"
+
+
+def _mirror() -> str:
+    """Ask for the Release file as debootstrap will, so that proxies count."""
+    url = f"{MIRROR}/dists/bookworm/Release"
+    tool = shutil.which("wget") or shutil.which("curl")
+    if not tool:
+        return "wget is not installed (apt-get install wget)"
+    quiet = ["-q", "-O", "/dev/null", "-T", "10", "-t", "1"]
+    if tool.endswith("curl"):
+        quiet = ["-sf", "-o", "/dev/null", "-m", "10"]
+    return _runs(tool, *quiet, url) and f"no way to {url}"
+
+
+
+PROBES: dict[str, Callable[[], str]] = {
+    "root": lambda: "" if os.geteuid() == 0 else "not root",
+    "runtime": lambda: _file(shutil.which(binary()[0]) or binary()[0], "make build"),
+    "stop": lambda: _file(variant("stop"), "make build-test"),
+    "noseal": lambda: _file(variant("noseal"), "make build-test"),
+    "runc": lambda: _program("runc", "runc"),
+    "crun": lambda: _program("crun", "crun"),
+    "podman": lambda: _program("podman", "podman") or _program("conmon", "conmon"),
+    "busybox": lambda: _program("busybox", "busybox-static"),
+    "gcc": lambda: _program("gcc", "gcc libc6-dev"),
+    "strace": lambda: _program("strace", "strace"),
+    "ip": lambda: _program("ip", "iproute2"),
+    "debootstrap": lambda: _program("debootstrap", "debootstrap"),
+    "mirror": _mirror,
+    "cgroup1": lambda: _mounted("cgroup"),
+    "cgroup2": lambda: _mounted("cgroup2"),
+    "overlay": lambda: _runs("grep", "-qw", "overlay", "/proc/filesystems"),
+    "userns": lambda: _runs("unshare", "--user", "--map-root-user", "true"),
+    "timens": lambda: _runs("unshare", "--time", "--fork", "true"),
+    "sys_resource": lambda: _capability(24, "CAP_SYS_RESOURCE"),
+    "cpus2": lambda: "" if (os.cpu_count() or 1) > 1 else "one processor only",
+}
+
+
+@functools.cache
+def lacking(name: str) -> str:
+    """Return "" when the machine has what name stands for, else what is lacking."""
+    return PROBES[name]()
+
+
+def forced() -> set[str]:
+    """Return the requirements whose lack is a failure: CAPSULE_REQUIRE=root,podman (or "all")."""
+    names = {word for word in os.environ.get("CAPSULE_REQUIRE", "").split(",") if word}
+    return set(PROBES) if "all" in names else names
+
+
+def check(item: pytest.Item) -> None:
+    """Skip a test whose requirements are lacking, or fail it where CAPSULE_REQUIRE names one."""
+    for mark in item.iter_markers("requires"):
+        for name in mark.args:
+            reason = lacking(name)
+            if reason and name in forced():
+                pytest.fail(f"requires {name}: {reason}", pytrace=False)
+            if reason:
+                pytest.skip(f"requires {name}: {reason}")
+
+
+def header(items: list[pytest.Item]) -> list[str]:
+    """Return one line each for what the collected tests need and the machine has or lacks."""
+    names = sorted({name for item in items for mark in item.iter_markers("requires")
+                    for name in mark.args})
+    have = [name for name in names if not lacking(name)]
+    lines = [f"runtime under test: {shlex.join(binary())}"] if "runtime" in names else []
+    if have:
+        lines.append("machine has: " + " ".join(have))
+    return lines + [f"machine lacks {name}: {lacking(name)}" for name in names if lacking(name)]
