@@ -1,0 +1,95 @@
+"""The plan that R hands the relay when it replaces itself by it; csrc/relay.c acts on it.
+
+Paths are absolute host paths; docs/tail.md has the records.
+"""
+from __future__ import annotations
+
+from capsule.protocol._plan import (
+    NO_FD, number, pack, pack_list, pack_strings, signed, u32, unpack, unpack_list, unpack_strings,
+)
+
+MAGIC = b"CAPRELAY"
+
+_BASE, _CLEANUP_DIRS, _CLEANUP_FILES, _STATE_DIR, _KILL_CGROUP, _FALLBACK = 1, 2, 3, 4, 5, 6
+_FORWARD_SIGNALS, _USE_TTY, _FALLBACK_ALWAYS = 1, 2, 4
+
+
+class RelayPlan:
+    """Whom the relay waits for, what it copies, and what it leaves behind."""
+
+    __slots__ = (
+        "child_pid", "child_pidfd", "master_fd", "report_fd", "state_fd", "lock_fd", "forward_signals", "use_tty",
+        "cleanup_dirs", "cleanup_files", "state_dir", "kill_cgroup", "fallback_argv", "fallback_always",
+    )
+
+    def __init__(self, child_pid: int, child_pidfd: int):
+        self.child_pid = child_pid
+        self.child_pidfd = child_pidfd
+        self.master_fd = NO_FD          # pty master
+        self.report_fd = NO_FD          # socket that gets EXITED
+        self.state_fd = NO_FD           # state_dir, opened: nothing is removed once the path names another
+        self.lock_fd = NO_FD            # not locked by R; flocked during the clean-up
+        self.forward_signals = True
+        self.use_tty = False            # needs forward_signals
+        self.cleanup_dirs: list[bytes] = []     # cgroups, in the order of removal
+        self.cleanup_files: list[bytes] = []
+        self.state_dir: bytes | None = None     # removed last
+        self.kill_cgroup: bytes | None = None   # a cgroup.kill file
+        self.fallback_argv: list[bytes] = []    # [0] an absolute path; run when the clean-up fails
+        self.fallback_always = False            # leave all of it to the fallback
+
+
+def encode(plan: RelayPlan) -> bytes:
+    """Encode a plan for csrc/relay.c.
+
+    Raises ValueError on an embedded NUL or a plan above 16 MiB, OverflowError on a number that does not fit.
+    """
+    flags = (
+        (_FORWARD_SIGNALS if plan.forward_signals else 0) | (_USE_TTY if plan.use_tty else 0)
+        | (_FALLBACK_ALWAYS if plan.fallback_always else 0)
+    )
+    records = [(_BASE, b"".join([u32(value) for value in (
+        flags, plan.child_pid, plan.child_pidfd, plan.master_fd, plan.report_fd, plan.state_fd, plan.lock_fd, 0,
+    )]))]
+    if plan.cleanup_dirs:
+        records.append((_CLEANUP_DIRS, pack_list(plan.cleanup_dirs)))
+    if plan.cleanup_files:
+        records.append((_CLEANUP_FILES, pack_list(plan.cleanup_files)))
+    if plan.state_dir is not None:
+        records.append((_STATE_DIR, pack_strings([plan.state_dir])))
+    if plan.kill_cgroup is not None:
+        records.append((_KILL_CGROUP, pack_strings([plan.kill_cgroup])))
+    if plan.fallback_argv:
+        records.append((_FALLBACK, pack_list(plan.fallback_argv)))
+    return pack(MAGIC, records)
+
+
+def decode(data: bytes) -> RelayPlan:
+    """Read an encoded plan back.
+
+    Raises ValueError when the bytes are not a plan. The C decoder is the strict one.
+    """
+    records = unpack(MAGIC, data)
+    if not records or records[0][0] != _BASE:
+        raise ValueError("decode plan: no base record")
+    base = records[0][1]
+    plan = RelayPlan(number(base, 4), signed(base, 8))
+    plan.master_fd, plan.report_fd, plan.state_fd, plan.lock_fd = [signed(base, at) for at in (12, 16, 20, 24)]
+    flags = number(base, 0)
+    plan.forward_signals = bool(flags & _FORWARD_SIGNALS)
+    plan.use_tty = bool(flags & _USE_TTY)
+    plan.fallback_always = bool(flags & _FALLBACK_ALWAYS)
+    for kind, body in records[1:]:
+        if kind == _CLEANUP_DIRS:
+            plan.cleanup_dirs = unpack_list(body)
+        elif kind == _CLEANUP_FILES:
+            plan.cleanup_files = unpack_list(body)
+        elif kind == _STATE_DIR:
+            plan.state_dir = unpack_strings(body, 1)[0]
+        elif kind == _KILL_CGROUP:
+            plan.kill_cgroup = unpack_strings(body, 1)[0]
+        elif kind == _FALLBACK:
+            plan.fallback_argv = unpack_list(body)
+        else:
+            raise ValueError(f"decode plan: unknown record {kind}")
+    return plan
