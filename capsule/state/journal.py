@@ -1,0 +1,58 @@
+"""The journal: what a create is about to make, one JSON object a line, written before the thing is made.
+
+A create that dies at any point leaves a journal that names at least everything it made; a forced delete reads
+it when there is no record. Nothing here touches the file system.
+
+    {"kind":"cgroup","values":["/sys/fs/cgroup/pids/a","/sys/fs/cgroup/memory/a"]}
+    {"kind":"pid","values":[1234,567890]}
+"""
+
+from __future__ import annotations
+
+from capsule._ext import json
+
+CGROUP = "cgroup"  # values: directories, parents before children
+PID = "pid"  # values: pid, start time
+SOCKET = "socket"  # values: names in the state directory
+
+
+def to_line(kind: str, values: tuple) -> bytes:
+    """Return one entry as the bytes to append."""
+    return json.dumps({"kind": kind, "values": list(values)}) + b"\n"
+
+
+def from_bytes(data: bytes) -> list[tuple[str, list]]:
+    """Return the (kind, values) of every readable line; a line that a crash cut short is left out."""
+    entries = []
+    for line in data.split(b"\n"):
+        if not line:
+            continue
+        try:
+            entry = json.loads(line)
+            kind, values = entry["kind"], entry["values"]
+        except (ValueError, KeyError, TypeError):
+            # Whoever reads a journal cleans up after a crash: what can be read must be cleaned up all the same.
+            continue
+        if isinstance(kind, str) and isinstance(values, list):
+            entries.append((kind, values))
+    return entries
+
+
+def cgroups(entries: list[tuple[str, list]]) -> list[str]:
+    """Return every journalled cgroup directory once, parents before children."""
+    found: dict[str, None] = {}
+    for kind, values in entries:
+        if kind == CGROUP:
+            for path in values:
+                if isinstance(path, str):
+                    found[path] = None
+    return list(found)
+
+
+def processes(entries: list[tuple[str, list]]) -> list[tuple[int, int]]:
+    """Return (pid, start time) of every journalled process."""
+    return [
+        (values[0], values[1])
+        for kind, values in entries
+        if kind == PID and len(values) == 2 and isinstance(values[0], int) and isinstance(values[1], int)
+    ]
