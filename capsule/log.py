@@ -14,17 +14,17 @@ def configure(sink, *, debug: bool = False) -> None:
     """Send records to `sink(level, message)`, None to drop them; `debug` lets debug records pass."""
     global _sink, _debug
     _sink = sink
-    _debug = debug and sink is not None
+    _debug = debug
 
 
 def is_debug() -> bool:
     """Tell whether a debug record would be seen; ask before building an expensive one."""
-    return _debug
+    return _debug and _sink is not None
 
 
 def debug(message: str) -> None:
     """Record a step."""
-    if _debug:
+    if _debug and _sink is not None:
         _sink("debug", message)
 
 

@@ -38,7 +38,7 @@ def _require_directory(root: str) -> None:
     try:
         posix.stat(root)
     except OSError as err:
-        raise CapsuleError("list", root, errno=err.errno) from err
+        raise CapsuleError("list", root, errno=err.errno or 0) from err
 
 
 def _id(state: dict) -> str:

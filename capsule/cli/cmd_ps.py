@@ -74,7 +74,7 @@ def _host_ps(options: list) -> str:
 
 def _drain(fd: int) -> bytes:
     """Read to the end of file and close."""
-    chunks = []
+    chunks: list = []
     try:
         while True:
             chunk = posix.read(fd, 65536)

@@ -21,7 +21,7 @@ def run(invocation: Invocation) -> int:
     except OSError as err:
         if err.errno == errno.EEXIST:
             raise CapsuleError(f"File {path} exists. Remove it first") from err
-        raise CapsuleError("create", path, errno=err.errno) from err
+        raise CapsuleError("create", path, errno=err.errno or 0) from err
     try:
         output.write(fd, document)
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from capsule import __version__
+from capsule._version import VERSION
 from capsule.cli import output
 from capsule.cli.scanner import Invocation
 
@@ -23,15 +23,15 @@ def text() -> str:
     variant = _built("variant")
     python = ".".join([str(part) for part in sys.version_info[:3]])
     return (
-        f"capsule version {__version__}\ncommit: {commit}\nspec: {SPEC_VERSION}\n"
+        f"capsule version {VERSION}\ncommit: {commit}\nspec: {SPEC_VERSION}\n"
         f"launcher: {variant}\npython: {python}\n"
     )
 
 
 def _built(name: str) -> str:
-    """Return what the build recorded in the launcher, "none" under a plain Python."""
+    """Return what the build recorded in the launcher, "none" where there is no such thing."""
     try:
         from capsule import _launcher
     except ImportError:
         return "none"
-    return str(getattr(_launcher, name))
+    return str(getattr(_launcher, name, "none"))

@@ -35,7 +35,7 @@ def open_log(path: str, log_format: str, debug: bool) -> None:
         try:
             _log_fd = posix.open(path, posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC, 0o600)
         except OSError as err:
-            raise CapsuleError("open", path, errno=err.errno) from err
+            raise CapsuleError("open", path, errno=err.errno or 0) from err
     _json = log_format == "json"
 
 

@@ -1,0 +1,228 @@
+"""The full reader of the grammar, on click: help, wrong usage, shell completion, man pages.
+
+Not on the hot path: it runs in an ordinary Python. What it reads completely it performs like the scanner would.
+"""
+
+from __future__ import annotations
+
+import os
+
+import click
+from click.shell_completion import get_completion_class
+
+from capsule.cli import grammar, helptext, output
+from capsule.cli.main import perform
+from capsule.cli.scanner import Invocation
+from capsule.cli.spelling import to_click
+from capsule.errors import CapsuleError
+
+COMPLETION_VARIABLE = "_CAPSULE_COMPLETE"
+_WRONG_USAGE = 1
+_UNKNOWN_COMMAND = 3  # runc's
+_KEYWORDS = {"help_option_names": ["--help", "-h"]}
+
+
+class Number(click.ParamType):
+    """A number as the scanner reads it."""
+
+    name = "number"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, int):
+            return value
+        number = grammar.read_number(value)
+        if number is None:
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
+
+
+class UnknownCommand(click.UsageError):
+    """A first word that is no command."""
+
+
+class Verb(click.Command):
+    """A command of the grammar: what click parses becomes an Invocation."""
+
+    def __init__(self, command: tuple, *, hidden: bool) -> None:
+        self.grammar = command
+        params: list[click.Parameter] = [_option(option) for option in command[6]]
+        params.append(click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED))
+        super().__init__(
+            command[0], params=params, callback=_build_invocation, help=command[5], hidden=hidden,
+            context_settings={"allow_interspersed_args": command[3], **_KEYWORDS},
+        )
+
+    def parse_args(self, ctx, args):
+        return super().parse_args(ctx, to_click(ctx, list(args), self.grammar[6], mixed=self.grammar[3]))
+
+    def get_help(self, ctx):
+        return helptext.command_help(ctx.find_root().info_name or "capsule", self.grammar).rstrip("\n")
+
+
+class WrongCount(click.UsageError):
+    """Too few or too many arguments."""
+
+    def __init__(self, ctx: click.Context, name: str, least: int, most: int) -> None:
+        if least == most:
+            demand = f"exactly {least}"
+        elif most < 0 or least > 0:
+            demand = f"a minimum of {least}"
+        else:
+            demand = f"a maximum of {most}"
+        super().__init__(f'capsule: "{name}" requires {demand} argument(s)', ctx)
+
+
+class Program(click.Group):
+    """The program: global options, then a command."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "capsule", params=[_option(option) for option in grammar.GLOBAL_OPTIONS], callback=_show_program_help,
+            invoke_without_command=True, context_settings={"allow_interspersed_args": False, **_KEYWORDS},
+        )
+        for command in grammar.COMMANDS:
+            self.add_command(Verb(command, hidden=False))
+        for command in grammar.HIDDEN_COMMANDS:
+            self.add_command(Verb(command, hidden=True))
+        for extra in (show_help, completion, man):
+            self.add_command(extra)
+
+    def parse_args(self, ctx, args):
+        return super().parse_args(ctx, to_click(ctx, list(args), grammar.GLOBAL_OPTIONS, mixed=False))
+
+    def resolve_command(self, ctx, args):
+        name = args[0]
+        if self.get_command(ctx, "help" if name == "h" else name) is None and not ctx.resilient_parsing:
+            raise UnknownCommand(f"No help topic for '{name}'", ctx)
+        return super().resolve_command(ctx, ["help" if name == "h" else name, *args[1:]])
+
+    def invoke(self, ctx):
+        if ctx.params["version"]:
+            return Invocation("version", _values(ctx.params), {}, [])
+        return super().invoke(ctx)
+
+    def get_help(self, ctx):
+        extra = [(command.name or "", command.help or "") for command in (show_help, completion, man)]
+        return helptext.program_help(ctx.info_name or "capsule", extra).rstrip("\n")
+
+
+@click.command("help", help="show help of a command", add_help_option=False)
+@click.argument("name", required=False)
+@click.pass_context
+def show_help(ctx: click.Context, name: str | None) -> int:
+    """Print the help of the program or of a command."""
+    root = ctx.find_root()
+    if name is None:
+        click.echo(root.get_help())
+        return 0
+    assert isinstance(root.command, click.Group)
+    command = root.command.get_command(root, name)
+    if command is None:
+        raise UnknownCommand(f"No help topic for '{name}'", root)
+    click.echo(command.get_help(click.Context(command, info_name=name, parent=root)))
+    return 0
+
+
+@click.command(help="print the shell's completion script", context_settings=_KEYWORDS)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> int:
+    """Print a script for the shell to source."""
+    root = ctx.find_root()
+    found = get_completion_class(shell)
+    if found is None:
+        raise click.UsageError(f"no completion for {shell}", ctx)
+    click.echo(found(root.command, {}, root.info_name or "capsule", COMPLETION_VARIABLE).source())
+    return 0
+
+
+@click.command(help="print a man page as roff", context_settings=_KEYWORDS)
+@click.argument("name", required=False)
+@click.pass_context
+def man(ctx: click.Context, name: str | None) -> int:
+    """Print the man page of the program or of a command."""
+    root = ctx.find_root()
+    command = None if name is None else grammar.find_command(name)
+    if name is not None and command is None:
+        raise UnknownCommand(f"No help topic for '{name}'", root)
+    click.echo(helptext.man_page(root.info_name or "capsule", command), nl=False)
+    return 0
+
+
+def parse(program: str, words: list[str]) -> Invocation | int:
+    """Read a command line; an exit status where it only asked for text, which is printed.
+
+    Raises click.UsageError.
+    """
+    return Program().main(list(words), prog_name=program, complete_var=COMPLETION_VARIABLE, standalone_mode=False)
+
+
+def main(argv: list[str]) -> int:
+    """Run a command line, program name included; return the exit status."""
+    program = os.path.basename(argv[0])
+    if program in ("", "-c"):
+        # The launcher's own words for "no program name": it starts us through `python -c`.
+        program = "capsule"
+    try:
+        invocation = parse(program, argv[1:])
+    except click.UsageError as err:
+        return _refuse(err)
+    if isinstance(invocation, int):
+        return invocation
+    return perform(invocation)
+
+
+def _refuse(err: click.UsageError) -> int:
+    """Explain a usage error: help on standard output, the reason as an error record."""
+    message = err.format_message()
+    unknown = isinstance(err, UnknownCommand)
+    if not unknown:
+        reason = "." if isinstance(err, WrongCount) else f": {message}"
+        click.echo(f"Incorrect Usage{reason}\n")
+        if err.ctx is not None:
+            click.echo(err.ctx.get_help())
+    values = {} if err.ctx is None else err.ctx.find_root().params
+    try:
+        output.open_log(values.get("log") or "", values.get("log_format") or "", values.get("debug") or False)
+    except CapsuleError as log_err:
+        output.report(log_err)
+    output.report(CapsuleError(message))
+    return _UNKNOWN_COMMAND if unknown else _WRONG_USAGE
+
+
+@click.pass_context
+def _build_invocation(ctx: click.Context, arguments: tuple, **options) -> Invocation:
+    """Check the number of arguments and build the Invocation."""
+    assert isinstance(ctx.command, Verb) and ctx.parent is not None
+    name, _module, (least, most), _mixed, _arguments, _summary, _options = ctx.command.grammar
+    if len(arguments) < least or 0 <= most < len(arguments):
+        raise WrongCount(ctx, name, least, most)
+    return Invocation(name, _values(ctx.parent.params), _values(options), list(arguments))
+
+
+@click.pass_context
+def _show_program_help(ctx: click.Context, **_options) -> None:
+    """Show the help where no command is named."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+        ctx.exit(0)
+
+
+def _option(option: tuple) -> click.Option:
+    """Return the click option of an option tuple."""
+    key, names, kind, metavar, text = option
+    declarations = [("--" if len(name) > 1 else "-") + name for name in names] + [key]
+    if kind == grammar.FLAG:
+        return click.Option(declarations, is_flag=True, default=False, help=text)
+    several = kind in (grammar.TEXTS, grammar.NUMBERS)
+    numeric = kind in (grammar.NUMBER, grammar.NUMBERS)
+    default = None if several else (0 if numeric else "")
+    return click.Option(
+        declarations, type=Number() if numeric else click.UNPROCESSED, multiple=several, default=default,
+        metavar=metavar, help=text,
+    )
+
+
+def _values(params: dict) -> dict:
+    """Return click's values in the scanner's types."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in params.items()}

@@ -1,0 +1,61 @@
+"""Go's spelling of options turned into click's, so that both readers of the grammar read the same words alike.
+
+Go takes `-name` and `--name` for every name and `=VALUE` for flags; click does not. Not on the hot path.
+"""
+
+from __future__ import annotations
+
+import click
+
+from capsule.cli import grammar
+
+_HELP = ("h", "help")
+
+
+def to_click(ctx: click.Context, argv: list[str], options: tuple, *, mixed: bool) -> list[str]:
+    """Rewrite each option as `--long` or `--long=VALUE`.
+
+    Raises click.UsageError for an unknown option, a missing value and a flag's value that is no truth value.
+    """
+    words: list[str] = []
+    at = 0
+    while at < len(argv):
+        word = argv[at]
+        if word == "--" or (not mixed and not _is_option(word)):
+            return words + argv[at:]
+        at += 1
+        if not _is_option(word):
+            words.append(word)
+            continue
+        name, has_value, value = (word[2:] if word.startswith("--") else word[1:]).partition("=")
+        option = grammar.find_option(options, name)
+        if option is None:
+            if name not in _HELP:
+                raise click.UsageError(f"flag provided but not defined: -{name}", ctx)
+            words.append("--help")
+        elif option[2] == grammar.FLAG:
+            _add_flag(ctx, words, option, value=value if has_value else "true", given=name)
+        else:
+            if not has_value:
+                if at == len(argv):
+                    raise click.UsageError(f"flag needs an argument: -{name}", ctx)
+                value = argv[at]
+                at += 1
+            words.append(f"--{option[1][0]}={value}")
+    return words
+
+
+def _is_option(word: str) -> bool:
+    return len(word) > 1 and word.startswith("-")
+
+
+def _add_flag(ctx: click.Context, words: list[str], option: tuple, *, value: str, given: str) -> None:
+    """Add a flag that is set; take it out again where its last word says false."""
+    flag = grammar.read_flag(value)
+    if flag is None:
+        raise click.UsageError(f'invalid boolean value "{value}" for -{given}: parse error', ctx)
+    long = f"--{option[1][0]}"
+    if flag:
+        words.append(long)
+    else:
+        words[:] = [word for word in words if word != long]
