@@ -72,12 +72,14 @@ def write_if_changed(path: str, text: str) -> None:
 
 
 def embed(compiler: list[str], *, defines: tuple[str, ...] = (), directory: str = GENERATED) -> str:
-    """Build the programs that exist and write embedded_programs.c; return its path."""
+    """Build the programs and write embedded_programs.c; return its path."""
     parts = ["/* Made by build_support/programs.py. */\n#include <stddef.h>\n"]
     for name in NAMES:
-        if os.path.exists(f"csrc/{name}.c"):
-            with open(compile_program(name, compiler, defines=defines, directory=directory), "rb") as file:
-                parts.append(as_array(name, file.read()))
+        if not os.path.exists(f"csrc/{name}.c"):
+            parts.append(as_array(name, b"#!/nonexistent\n"))
+            continue
+        with open(compile_program(name, compiler, defines=defines, directory=directory), "rb") as file:
+            parts.append(as_array(name, file.read()))
     target = f"{directory}/embedded_programs.c"
     write_if_changed(target, "\n".join(parts))
     return target

@@ -1,0 +1,512 @@
+/*
+ * The launcher: main(), a core-only interpreter, and an importer for the modules linked into it.
+ *
+ * The interpreter stops after the core phase of its start (PEP 587, _init_main = 0): no codecs, no
+ * site, no path, no sys.stdout, no signal handlers. It imports from a table that the build generates
+ * and from the built-in modules, nothing else: there is no path finder that a file could reach.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "launcher.h"
+#include "seal.h"
+
+#define STATUS_FAILED 1
+
+static void print(const char *text)
+{
+	ssize_t ignored = write(STDERR_FILENO, text, strlen(text));
+
+	(void)ignored;
+}
+
+static _Noreturn void die(const char *text)
+{
+	print("capsule: ");
+	print(text);
+	print("\n");
+	_exit(STATUS_FAILED);
+}
+
+/* A closed stdio number would be given to the next file opened, and written to by mistake. */
+static void fill_stdio(void)
+{
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			_exit(STATUS_FAILED);
+}
+
+/* -- imports ------------------------------------------------------------------------------------ */
+
+static int compare_name(const void *key, const void *entry)
+{
+	return strcmp(key, ((const struct capsule_module *)entry)->name);
+}
+
+static const struct capsule_module *find_module(const char *name)
+{
+	return bsearch(name, capsule_modules, capsule_module_count, sizeof(capsule_modules[0]),
+		       compare_name);
+}
+
+static int is_built_in(const char *name)
+{
+	for (const struct _inittab *entry = PyImport_Inittab; entry->name; entry++)
+		if (strcmp(entry->name, name) == 0)
+			return 1;
+	return 0;
+}
+
+/* The least object that module creation accepts as a spec: a namespace with the attributes it reads. */
+static PyObject *make_spec(PyObject *name, PyObject *parent, int is_package)
+{
+	PyObject *example = PySys_GetObject("implementation"), *spec = NULL, *none, *attributes;
+
+	if (!example) {
+		PyErr_SetString(PyExc_RuntimeError, "sys.implementation is missing");
+		return NULL;
+	}
+	none = PyTuple_New(0);
+	attributes = Py_BuildValue("{sOsOsOsO}", "name", name, "parent", parent, "loader", Py_None,
+				   "origin", Py_None);
+	if (none && attributes && is_package) {
+		PyObject *path = PyList_New(0);
+
+		if (!path || PyDict_SetItemString(attributes, "submodule_search_locations", path) < 0)
+			Py_CLEAR(attributes);
+		Py_XDECREF(path);
+	} else if (attributes &&
+		   PyDict_SetItemString(attributes, "submodule_search_locations", Py_None) < 0) {
+		Py_CLEAR(attributes);
+	}
+	if (none && attributes)
+		spec = PyObject_Call((PyObject *)Py_TYPE(example), none, attributes);
+	Py_XDECREF(none);
+	Py_XDECREF(attributes);
+	return spec;
+}
+
+static PyObject *call_imp(const char *function, PyObject *argument)
+{
+	PyObject *imp = PyImport_AddModule("_imp");
+
+	return imp ? PyObject_CallMethod(imp, function, "O", argument) : NULL;
+}
+
+static PyObject *load_built_in(PyObject *name)
+{
+	PyObject *empty = PyUnicode_FromString(""), *spec, *module, *done;
+
+	spec = empty ? make_spec(name, empty, 0) : NULL;
+	Py_XDECREF(empty);
+	module = spec ? call_imp("create_builtin", spec) : NULL;
+	Py_XDECREF(spec);
+	if (!module)
+		return NULL;
+	if (PyObject_SetItem(PyImport_GetModuleDict(), name, module) < 0)
+		goto fail;
+	done = call_imp("exec_builtin", module);
+	if (!done)
+		goto fail;
+	Py_DECREF(done);
+	return module;
+fail:
+	Py_DECREF(module);
+	return NULL;
+}
+
+static PyObject *load(PyObject *name);
+
+/* Split "a.b.c" into the loaded package "a.b" (a new reference, NULL at top level) and return "c". */
+static const char *load_parent(const char *name, PyObject **parent_name, PyObject **parent)
+{
+	const char *dot = strrchr(name, '.');
+
+	*parent = NULL;
+	*parent_name = PyUnicode_FromStringAndSize(name, dot ? dot - name : 0);
+	if (!*parent_name)
+		return NULL;
+	if (dot) {
+		*parent = load(*parent_name);
+		if (!*parent)
+			return NULL;
+	}
+	return dot ? dot + 1 : name;
+}
+
+/* Create a module of the table, enter it into sys.modules and run it. */
+static PyObject *create_module(const struct capsule_module *entry, PyObject *name, PyObject *parent_name)
+{
+	PyObject *modules = PyImport_GetModuleDict(), *definition = entry->init(), *spec, *module;
+
+	if (!definition)
+		return NULL;
+	if (!PyObject_TypeCheck(definition, &PyModuleDef_Type))
+		return definition; /* single-phase: created and run already */
+	spec = make_spec(name, entry->is_package ? name : parent_name, entry->is_package);
+	module = spec ? PyModule_FromDefAndSpec((PyModuleDef *)definition, spec) : NULL;
+	Py_XDECREF(spec);
+	if (!module)
+		return NULL;
+	if (PyObject_SetItem(modules, name, module) < 0 ||
+	    PyModule_ExecDef(module, (PyModuleDef *)definition) < 0) {
+		PyObject *type, *value, *traceback;
+
+		PyErr_Fetch(&type, &value, &traceback);
+		if (PyObject_DelItem(modules, name) < 0)
+			PyErr_Clear();
+		PyErr_Restore(type, value, traceback);
+		Py_DECREF(module);
+		return NULL;
+	}
+	return module;
+}
+
+static PyObject *load_own(const struct capsule_module *entry, PyObject *name)
+{
+	PyObject *parent_name, *parent, *module = NULL;
+	const char *last = load_parent(entry->name, &parent_name, &parent);
+
+	if (last)
+		module = create_module(entry, name, parent_name);
+	if (module && parent && PyObject_SetAttrString(parent, last, module) < 0)
+		Py_CLEAR(module);
+	Py_XDECREF(parent_name);
+	Py_XDECREF(parent);
+	return module;
+}
+
+/* Import one module by its absolute name; a new reference. */
+static PyObject *load(PyObject *name)
+{
+	PyObject *module = PyImport_GetModule(name);
+	const struct capsule_module *entry;
+	const char *text;
+
+	if (module || PyErr_Occurred())
+		return module;
+	text = PyUnicode_AsUTF8(name);
+	if (!text)
+		return NULL;
+	entry = find_module(text);
+	if (entry)
+		return load_own(entry, name);
+	if (is_built_in(text))
+		return load_built_in(name);
+	PyErr_Format(PyExc_ModuleNotFoundError, "the launcher has no module named %R", name);
+	return NULL;
+}
+
+/* importlib._bootstrap._find_and_load(name, import_) */
+static PyObject *find_and_load(PyObject *self, PyObject *args)
+{
+	PyObject *name, *import;
+
+	(void)self;
+	if (!PyArg_ParseTuple(args, "UO", &name, &import))
+		return NULL;
+	return load(name);
+}
+
+/* importlib._bootstrap._handle_fromlist(module, fromlist, import_): `from package import submodule` */
+static PyObject *handle_fromlist(PyObject *self, PyObject *args)
+{
+	PyObject *module, *names, *import, *name, *package, *full, *found;
+
+	(void)self;
+	if (!PyArg_ParseTuple(args, "OOO", &module, &names, &import))
+		return NULL;
+	package = PyObject_GetAttrString(module, "__name__");
+	for (Py_ssize_t i = 0; package && i < PySequence_Size(names); i++) {
+		name = PySequence_GetItem(names, i);
+		full = name ? PyUnicode_FromFormat("%U.%U", package, name) : NULL;
+		if (full && !PyObject_HasAttr(module, name) && PyUnicode_AsUTF8(full) &&
+		    find_module(PyUnicode_AsUTF8(full))) {
+			found = load(full);
+			Py_XDECREF(found);
+		}
+		Py_XDECREF(full);
+		Py_XDECREF(name);
+		if (PyErr_Occurred())
+			Py_CLEAR(package);
+	}
+	if (!package)
+		return NULL;
+	Py_DECREF(package);
+	Py_INCREF(module);
+	return module;
+}
+
+static PyMethodDef importer[] = {
+	{ "_find_and_load", find_and_load, METH_VARARGS, NULL },
+	{ "_handle_fromlist", handle_fromlist, METH_VARARGS, NULL },
+	{ NULL, NULL, 0, NULL },
+};
+
+/* The import statement's C half calls these two by name, whichever importlib the build has. */
+static int install_importer(void)
+{
+	PyObject *importlib = PyImport_AddModule("_frozen_importlib");
+
+	return importlib ? PyModule_AddFunctions(importlib, importer) : -1;
+}
+
+/* -- capsule._launcher -------------------------------------------------------------------------- */
+
+/* The front reads the command line with click, which lives in the site-packages of the installation. */
+static const char start_front[] =
+	"import sys\n"
+	"library = sys.argv.pop(1)\n"
+	"if library: sys.path.insert(0, library)\n"
+	"from capsule.cli.front import main\n"
+	"sys.exit(main(sys.argv))\n";
+
+/*
+ * The Python beside the launcher (a virtual environment moved or copied, a distribution's /usr/bin)
+ * is preferred to the one it was built with, unless the package is used from its source tree.
+ */
+static const char *choose_python(char *buffer, size_t size)
+{
+	static const char beside[] = "python" Py_STRINGIFY(PY_MAJOR_VERSION) "." Py_STRINGIFY(PY_MINOR_VERSION);
+	ssize_t length;
+	char *slash;
+
+	if (capsule_library[0])
+		return capsule_python;
+	length = readlink("/proc/self/exe", buffer, size - 1);
+	if (length <= 0)
+		return capsule_python;
+	buffer[length] = '\0';
+	slash = strrchr(buffer, '/');
+	if (!slash || (size_t)(slash + 1 - buffer) + sizeof(beside) > size)
+		return capsule_python;
+	memcpy(slash + 1, beside, sizeof(beside));
+	return access(buffer, X_OK) == 0 ? buffer : capsule_python;
+}
+
+static PyObject *exec_python(PyObject *self, PyObject *argv)
+{
+	enum { OWN = 5 };
+	char path[4096];
+	const char *python = choose_python(path, sizeof(path));
+	Py_ssize_t count;
+	char **words;
+
+	(void)self;
+	if (!PyList_Check(argv))
+		return PyErr_Format(PyExc_TypeError, "argv must be a list of bytes");
+	count = PyList_GET_SIZE(argv);
+	words = calloc(OWN + (size_t)count + 1, sizeof(*words));
+	if (!words)
+		return PyErr_NoMemory();
+	words[0] = (char *)python;
+	words[1] = "-I";
+	words[2] = "-c";
+	words[3] = (char *)start_front;
+	words[4] = (char *)capsule_library;
+	for (Py_ssize_t i = 1; i < count; i++) {
+		words[OWN + i - 1] = PyBytes_AsString(PyList_GET_ITEM(argv, i));
+		if (!words[OWN + i - 1]) {
+			free(words);
+			return NULL;
+		}
+	}
+	execv(python, words);
+	free(words);
+	return PyErr_SetFromErrnoWithFilename(PyExc_OSError, python);
+}
+
+static PyMethodDef launcher_functions[] = {
+	{ "exec_python", exec_python, METH_O, NULL },
+	{ NULL, NULL, 0, NULL },
+};
+
+static int launcher_exec(PyObject *module)
+{
+	char path[4096];
+
+	return PyModule_AddStringConstant(module, "variant", capsule_variant) < 0 ||
+			       PyModule_AddStringConstant(module, "version", capsule_version) < 0 ||
+			       PyModule_AddStringConstant(module, "library", capsule_library) < 0 ||
+			       PyModule_AddStringConstant(module, "python",
+							  choose_python(path, sizeof(path))) < 0 ?
+		       -1 :
+		       0;
+}
+
+static PyModuleDef_Slot launcher_slots[] = {
+	{ Py_mod_exec, launcher_exec },
+	{ 0, NULL },
+};
+
+static PyModuleDef launcher_definition = {
+	PyModuleDef_HEAD_INIT,
+	.m_name = "_launcher",
+	.m_methods = launcher_functions,
+	.m_slots = launcher_slots,
+};
+
+/* Listed in the generated table as capsule._launcher. */
+PyMODINIT_FUNC PyInit_capsule__launcher(void);
+
+PyMODINIT_FUNC PyInit_capsule__launcher(void)
+{
+	return PyModuleDef_Init(&launcher_definition);
+}
+
+/* -- main --------------------------------------------------------------------------------------- */
+
+static void check(PyStatus status)
+{
+	if (PyStatus_Exception(status))
+		die(status.err_msg ? status.err_msg : "python does not start");
+}
+
+static void start_interpreter(void)
+{
+	PyPreConfig before;
+	PyConfig config;
+
+	PyPreConfig_InitIsolatedConfig(&before);
+	before.utf8_mode = 1;
+	/* The locale decides nothing here, and setting it reads files. */
+	before.configure_locale = 0;
+	check(Py_PreInitialize(&before));
+	if (capsule_seal_install() < 0)
+		die("the audit hook cannot be installed");
+
+	PyConfig_InitIsolatedConfig(&config);
+	config._init_main = 0;
+	config.site_import = 0;
+	config.write_bytecode = 0;
+	config.install_signal_handlers = 0;
+	config.configure_c_stdio = 0;
+	config.pathconfig_warnings = 0;
+	check(Py_InitializeFromConfig(&config));
+	/* One command, then _exit: a collection would only dirty pages that stages share with R. */
+	PyGC_Disable();
+	if (install_importer() < 0)
+		die("the importer cannot be installed");
+}
+
+static PyObject *argument_list(int argc, char **argv)
+{
+	PyObject *list = PyList_New(argc);
+
+	for (int i = 0; list && i < argc; i++) {
+		PyObject *word = PyBytes_FromString(argv[i]);
+
+		if (!word)
+			Py_CLEAR(list);
+		else
+			PyList_SET_ITEM(list, i, word);
+	}
+	return list;
+}
+
+static int is_debug(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (strcmp(argv[i], "--debug") == 0)
+			return 1;
+	return 0;
+}
+
+static void print_object(PyObject *object)
+{
+	PyObject *text = PyObject_Str(object);
+	const char *bytes = text ? PyUnicode_AsUTF8(text) : NULL;
+
+	print(bytes ? bytes : "?");
+	PyErr_Clear();
+	Py_XDECREF(text);
+}
+
+static void print_attribute(PyObject *object, const char *name)
+{
+	PyObject *value = PyObject_GetAttrString(object, name);
+
+	if (value)
+		print_object(value);
+	PyErr_Clear();
+	Py_XDECREF(value);
+}
+
+/* Print file, line and function of each frame; PyErr_Print would open the files, by relative names. */
+static void print_frames(PyObject *traceback)
+{
+	Py_INCREF(traceback);
+	while (traceback != Py_None) {
+		PyObject *frame = PyObject_GetAttrString(traceback, "tb_frame");
+		PyObject *code = frame ? PyObject_GetAttrString(frame, "f_code") : NULL;
+		PyObject *next = PyObject_GetAttrString(traceback, "tb_next");
+
+		print("  ");
+		if (code)
+			print_attribute(code, "co_filename");
+		print(":");
+		print_attribute(traceback, "tb_lineno");
+		print(" ");
+		if (code)
+			print_attribute(code, "co_name");
+		print("\n");
+		Py_XDECREF(frame);
+		Py_XDECREF(code);
+		Py_DECREF(traceback);
+		if (!next)
+			return;
+		traceback = next;
+	}
+	Py_DECREF(traceback);
+}
+
+/* Report what main() let through: a defect of ours, so one line and, with --debug, where. */
+static void report(int debug)
+{
+	PyObject *type, *value, *traceback;
+
+	PyErr_Fetch(&type, &value, &traceback);
+	PyErr_NormalizeException(&type, &value, &traceback);
+	print("capsule: ");
+	if (type)
+		print(((PyTypeObject *)type)->tp_name);
+	print(": ");
+	if (value)
+		print_object(value);
+	print("\n");
+	if (debug && traceback)
+		print_frames(traceback);
+}
+
+static int run(int argc, char **argv)
+{
+	PyObject *name = PyUnicode_FromString(capsule_entry), *entry, *arguments, *result = NULL;
+	long status = STATUS_FAILED;
+
+	entry = name ? load(name) : NULL;
+	arguments = argument_list(argc, argv);
+	if (entry && arguments)
+		result = PyObject_CallMethod(entry, "main", "O", arguments);
+	if (result)
+		status = PyLong_AsLong(result);
+	if (PyErr_Occurred()) {
+		report(is_debug(argc, argv));
+		return STATUS_FAILED;
+	}
+	return (int)status;
+}
+
+int main(int argc, char **argv)
+{
+	fill_stdio();
+	start_interpreter();
+	/* Without Py_Finalize: unwinding costs a millisecond and serves nobody. */
+	_exit(run(argc, argv));
+}

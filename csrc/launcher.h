@@ -1,0 +1,26 @@
+/* What the generated half of the launcher (build/launcher/modules.c) hands to launcher.c. */
+#ifndef CAPSULE_LAUNCHER_H
+#define CAPSULE_LAUNCHER_H
+
+#include <Python.h>
+
+struct capsule_module {
+	const char *name; /* dotted; the table is sorted by it */
+	PyObject *(*init)(void);
+	int is_package;
+};
+
+extern const struct capsule_module capsule_modules[];
+extern const size_t capsule_module_count;
+
+/* The module whose main(argv: list[bytes]) -> int is the program. */
+extern const char capsule_entry[];
+
+extern const char capsule_version[];
+/* How this executable was linked: static-frozen, static or shared. */
+extern const char capsule_variant[];
+/* The Python it was built with, and the directory that holds the package ("" = site finds it). */
+extern const char capsule_python[];
+extern const char capsule_library[];
+
+#endif
