@@ -95,6 +95,7 @@ def payload() -> Path:
 def workdir(leaks: Snapshot | None) -> Iterator[Path]:
     """Give a directory with a short path (socket names end at 107 bytes), removed after the test."""
     path = Path(tempfile.mkdtemp(prefix=f"{SESSION}-", dir="/tmp"))
+    path.chmod(0o711)  # root of a user namespace must reach its bundle
     yield path
     shutil.rmtree(path)
 
