@@ -52,18 +52,15 @@ def describe(value: object) -> str:
         return "true"
     if value is False:
         return "false"
-    kind = type(value)
-    if kind is str:
+    if isinstance(value, str):
         return f"the string {quote(value)}"
-    if kind is dict:
+    if isinstance(value, dict):
         return "an object"
-    if kind is list:
-        return "an array"
-    return repr(value)
+    return "an array" if isinstance(value, list) else repr(value)
 
 
 def problem(path: str, cause: str) -> SpecError:
-    """Make the error for a path; load.process_errors names the file."""
+    """Make the error for a path; load.py renames it for other documents."""
     return SpecError("config.json", path, cause)
 
 
@@ -72,7 +69,7 @@ def expected(place: tuple | None, wanted: str, value: object) -> SpecError:
     return problem(path_of(place), f"expected {wanted}, got {describe(value)}")
 
 
-def check(value: object, rule: tuple, place: tuple | None) -> object:
+def check(value: object, rule: tuple, place: tuple | None):  # the rule decides the type
     """Return the checked form of a value. Raises SpecError, Unsupported."""
     kind = rule[0]
     if kind == STRING:
@@ -167,7 +164,7 @@ def absolute(path: str, where: str) -> str:
     return path
 
 
-def required(tree: dict, key: str, where: str) -> object:
+def required(tree: dict, key: str, where: str):  # the schema has decided the type
     """Return a member that must be there and, if a string, not be empty."""
     value = tree.get(key)
     if value is None or value == "":

@@ -130,7 +130,7 @@ def read_file(path: str | int) -> bytes:
     except OSError as err:
         if err.errno == errno.ENOENT and (path == "config.json" or path.endswith("/config.json")):
             raise CapsuleError("JSON specification file config.json not found") from err
-        raise CapsuleError("open", path, errno=err.errno) from err
+        raise CapsuleError("open", path, errno=err.errno or 0) from err
     except ValueError as err:
         raise CapsuleError("open", quote(path), "a path cannot hold NUL") from err
     try:
@@ -144,7 +144,7 @@ def _read_fd(fd: int, subject: str) -> bytes:
         kind = posix.fstat(fd).st_mode & S_IFMT
         if kind not in READABLE:
             raise CapsuleError("read", subject, "not a regular file or a pipe", errno=errno.EINVAL)
-        chunks = []
+        chunks: list[bytes] = []
         left = SIZE_MAX + 1
         while left > 0:
             chunk = posix.read(fd, min(left, 1 << 16))
@@ -153,5 +153,5 @@ def _read_fd(fd: int, subject: str) -> bytes:
             chunks.append(chunk)
             left -= len(chunk)
     except OSError as err:
-        raise CapsuleError("read", subject, errno=err.errno) from err
+        raise CapsuleError("read", subject, errno=err.errno or 0) from err
     raise CapsuleError("read", subject, f"larger than {SIZE_MAX >> 20} MiB", errno=errno.EFBIG)

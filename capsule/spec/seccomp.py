@@ -8,6 +8,8 @@ from capsule.spec.check import problem, required
 # The actions with a number for the caller: an errno, or data for the tracer.
 WITH_ERRNO = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
 NOTIFY = "SCMP_ACT_NOTIFY"
+# The kernel takes it only together with a listener (Linux 5.19).
+NOTIFY_FLAG = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"
 
 
 def check_seccomp(tree: dict) -> dict:
@@ -17,6 +19,9 @@ def check_seccomp(tree: dict) -> dict:
         raise problem(f"{where}.listenerMetadata", "needs listenerPath")
     if tree.get("listenerPath"):
         raise _no_notify(f"{where}.listenerPath")
+    flags = tree.get("flags", [])
+    if NOTIFY_FLAG in flags:
+        raise _no_notify(f"{where}.flags[{flags.index(NOTIFY_FLAG)}]")
     _check_action(tree, "defaultAction", "defaultErrnoRet", where)
     for index, rule in enumerate(tree.get("syscalls", [])):
         _check_rule(rule, f"{where}.syscalls[{index}]")

@@ -1,0 +1,58 @@
+"""The features document: what a config.json may ask of this version.
+
+Lists what is recognised and honoured, never what load_config would refuse. runtime-spec features.md,
+features-linux.md.
+"""
+
+from __future__ import annotations
+
+from capsule.linux.names import CAPABILITIES
+from capsule.spec.mount_options import UNSUPPORTED_WORDS, WORDS
+from capsule.spec.schema import (
+    HOOK_KINDS,
+    NAMESPACES,
+    SECCOMP_ACTIONS,
+    SECCOMP_ARCHITECTURES,
+    SECCOMP_FLAGS,
+    SECCOMP_OPERATORS,
+)
+from capsule.spec.seccomp import NOTIFY, NOTIFY_FLAG
+
+VERSION_MIN = "1.0.0"
+VERSION_MAX = "1.3.0"
+
+
+def features(*, annotations: dict[str, str] | None = None) -> dict:
+    """Return the document as a tree for JSON; `annotations` are the build's (versions of it and its libraries)."""
+    return {
+        "ociVersionMin": VERSION_MIN,
+        "ociVersionMax": VERSION_MAX,
+        "hooks": list(HOOK_KINDS),
+        "mountOptions": sorted([word for word in WORDS if word not in UNSUPPORTED_WORDS]),
+        "linux": {
+            "namespaces": sorted(NAMESPACES),
+            "capabilities": list(CAPABILITIES),
+            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+            "seccomp": _seccomp(),
+            "apparmor": {"enabled": False},
+            "selinux": {"enabled": False},
+            "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
+            "memoryPolicy": {"modes": [], "flags": []},
+            "mountExtensions": {"idmap": {"enabled": False}},
+            "netDevices": {"enabled": False},
+        },
+        "annotations": dict(annotations or {}),
+        # No annotation changes what this version does.
+        "potentiallyUnsafeConfigAnnotations": [],
+    }
+
+
+def _seccomp() -> dict:
+    return {
+        "enabled": True,
+        "actions": sorted([action for action in SECCOMP_ACTIONS if action != NOTIFY]),
+        "operators": sorted(SECCOMP_OPERATORS),
+        "archs": sorted([name for name in SECCOMP_ARCHITECTURES if name != "SCMP_ARCH_NATIVE"]),
+        "knownFlags": list(SECCOMP_FLAGS),
+        "supportedFlags": [flag for flag in SECCOMP_FLAGS if flag != NOTIFY_FLAG],
+    }
