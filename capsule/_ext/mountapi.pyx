@@ -1,0 +1,218 @@
+# distutils: sources = csrc/mountapi.c csrc/mountlegacy.c csrc/openbeneath.c
+# cython: language_level=3
+"""Mounts by file descriptor: csrc/mountapi.h."""
+
+import posix
+
+from libc.stdint cimport int64_t, uint64_t
+
+cdef extern from "<stdbool.h>":
+    ctypedef bint c_bool "bool"
+
+cdef extern from "mountapi.h" nogil:
+    struct capsule_mount_target:
+        int target_fd
+        int root_fd
+        const char *path
+        int proc_fd
+    struct capsule_mount_flags:
+        uint64_t set
+        uint64_t clear
+        c_bool replace
+        c_bool keep_atime
+        uint64_t rec_set
+        uint64_t rec_clear
+        const uint64_t *propagation
+        size_t propagation_count
+    struct capsule_mount_new:
+        const char *fstype
+        const char *source
+        const char *data
+        size_t data_size
+        unsigned long sb_flags
+    int capsule_mountapi_place_new(const capsule_mount_target *target, const capsule_mount_new *new_mount,
+                                   const capsule_mount_flags *flags, char *message, size_t size) noexcept
+    int capsule_mountapi_place_bind(const capsule_mount_target *target, int source_fd, c_bool recursive,
+                                    c_bool detached, const capsule_mount_flags *flags) noexcept
+    int capsule_mountapi_clone_detached(int dir_fd, const char *path, c_bool recursive) noexcept
+    int capsule_mountapi_attach(int mount_fd, int target_fd) noexcept
+    int capsule_mountapi_set_flags(int mount_fd, const capsule_mount_flags *flags, int proc_fd) noexcept
+    int capsule_mountapi_propagate(int mount_fd, uint64_t propagation, int proc_fd) noexcept
+    int capsule_mountapi_propagate_parent(int dir_fd, uint64_t propagation, int proc_fd) noexcept
+    int capsule_mountapi_reconfigure(int mount_fd, const capsule_mount_new *new_mount, int proc_fd) noexcept
+    int capsule_mountapi_pivot(int root_fd, int proc_fd) noexcept
+    int capsule_mountapi_move_root(int root_fd, int proc_fd) noexcept
+    int capsule_mountapi_chroot(int root_fd) noexcept
+    int capsule_mountapi_umount(const char *path, int flags) noexcept
+    int capsule_mountapi_private_proc(c_bool subset_pid) noexcept
+    int capsule_mountapi_open_proc() noexcept
+    int64_t capsule_mountapi_fs_type(int fd) noexcept
+    int capsule_mountapi_is_mount_root(int fd) noexcept
+
+cdef enum:
+    MAX_PROPAGATIONS = 8
+
+#: An attribute change: (set, clear, replace, keep_atime, rec_set, rec_clear, propagations); mountapi.h says how.
+KEEP = (0, 0, False, True, 0, 0, ())
+
+
+cdef long check(long ret, operation, path=None) except -1:
+    if ret < 0:
+        raise OSError(-ret, f"{operation}: {posix.strerror(-ret).lower()}", path)
+    return ret
+
+
+cdef bytes encoded(str text):
+    return text.encode("utf-8", "surrogateescape")
+
+
+cdef int fill_flags(capsule_mount_flags *flags, uint64_t *propagation, tuple attr) except -1:
+    changes = attr[6]
+    if len(changes) > MAX_PROPAGATIONS:
+        raise OSError(7, "mount: too many propagation changes")
+    for index, change in enumerate(changes):
+        propagation[index] = change
+    flags.set, flags.clear, flags.replace, flags.keep_atime = attr[0], attr[1], attr[2], attr[3]
+    flags.rec_set, flags.rec_clear = attr[4], attr[5]
+    flags.propagation = propagation
+    flags.propagation_count = len(changes)
+    return 0
+
+
+cdef int fill_new(capsule_mount_new *new_mount, const char *fstype, bytes source, bytes data,
+                  unsigned long sb_flags) except -1:
+    new_mount.fstype = fstype
+    new_mount.source = NULL
+    if source is not None:
+        new_mount.source = source
+    new_mount.data = data
+    new_mount.data_size = len(data) + 1 if data else 0
+    new_mount.sb_flags = sb_flags
+    return 0
+
+
+def place_new(int target_fd, int root_fd, str path, str fstype, str source, tuple words, unsigned long sb_flags,
+              tuple attr, int proc_fd=-1):
+    """Mount a new instance of a file system on a target; returns an fd of its root.
+
+    words: "key=value" or "flag". The OSError's text is the kernel's own message where it gives one.
+    """
+    cdef capsule_mount_target target
+    cdef capsule_mount_new new_mount
+    cdef capsule_mount_flags flags
+    cdef uint64_t propagation[MAX_PROPAGATIONS]
+    cdef char message[256]
+    cdef bytes c_path = encoded(path)
+    cdef bytes c_type = encoded(fstype)
+    cdef bytes c_source = encoded(source) if source is not None else None
+    cdef bytes c_data = encoded("\0".join(words))
+    cdef int ret
+    target.target_fd, target.root_fd, target.path, target.proc_fd = target_fd, root_fd, c_path, proc_fd
+    fill_new(&new_mount, c_type, c_source, c_data, sb_flags)
+    fill_flags(&flags, propagation, attr)
+    message[0] = 0
+    with nogil:
+        ret = capsule_mountapi_place_new(&target, &new_mount, &flags, message, sizeof(message))
+    if ret < 0 and message[0]:
+        raise OSError(-ret, message.decode("utf-8", "replace"), path)
+    return check(ret, "mount", path)
+
+
+def place_bind(int target_fd, int root_fd, str path, int source_fd, bint recursive, bint detached, tuple attr,
+               int proc_fd=-1):
+    """Bind what source_fd is (detached: attach that mount) onto a target; returns an fd of its root."""
+    cdef capsule_mount_target target
+    cdef capsule_mount_flags flags
+    cdef uint64_t propagation[MAX_PROPAGATIONS]
+    cdef bytes c_path = encoded(path)
+    cdef int ret
+    target.target_fd, target.root_fd, target.path, target.proc_fd = target_fd, root_fd, c_path, proc_fd
+    fill_flags(&flags, propagation, attr)
+    with nogil:
+        ret = capsule_mountapi_place_bind(&target, source_fd, recursive, detached, &flags)
+    return check(ret, "mount", path)
+
+
+def clone(int dir_fd, str path, bint recursive):
+    """Make a detached copy of the mount (recursive: the tree) at a host path or, with "", at dir_fd."""
+    cdef bytes c_path = encoded(path)
+    cdef const char *name = c_path
+    cdef int ret
+    with nogil:
+        ret = capsule_mountapi_clone_detached(dir_fd, name, recursive)
+    return check(ret, "open_tree", path)
+
+
+def attach(int mount_fd, int target_fd):
+    """Attach a detached mount, or move an attached one."""
+    check(capsule_mountapi_attach(mount_fd, target_fd), "move_mount")
+
+
+def set_flags(int mount_fd, tuple attr, int proc_fd=-1):
+    """Change the flags of the mount whose root mount_fd is."""
+    cdef capsule_mount_flags flags
+    cdef uint64_t propagation[MAX_PROPAGATIONS]
+    fill_flags(&flags, propagation, attr)
+    check(capsule_mountapi_set_flags(mount_fd, &flags, proc_fd), "mount_setattr")
+
+
+def propagate(int mount_fd, uint64_t propagation, int proc_fd=-1):
+    """Change the propagation (MS_* | MS_REC) of the mount whose root mount_fd is."""
+    check(capsule_mountapi_propagate(mount_fd, propagation, proc_fd), "mount_setattr")
+
+
+def propagate_parent(int dir_fd, uint64_t propagation, int proc_fd=-1):
+    """Change the propagation of the mount that a directory lies on."""
+    check(capsule_mountapi_propagate_parent(dir_fd, propagation, proc_fd), "mount_setattr")
+
+
+def reconfigure(int mount_fd, tuple words, unsigned long sb_flags, int proc_fd=-1):
+    """Change the options of the file system that is mounted at mount_fd."""
+    cdef capsule_mount_new new_mount
+    cdef bytes c_data = encoded("\0".join(words))
+    fill_new(&new_mount, b"", None, c_data, sb_flags)
+    check(capsule_mountapi_reconfigure(mount_fd, &new_mount, proc_fd), "fsconfig")
+
+
+def pivot(int root_fd, int proc_fd=-1):
+    """Make a mount the root and drop the old one."""
+    check(capsule_mountapi_pivot(root_fd, proc_fd), "pivot_root")
+
+
+def move_root(int root_fd, int proc_fd=-1):
+    """Move a mount over the root and chroot into it."""
+    check(capsule_mountapi_move_root(root_fd, proc_fd), "move_mount", "/")
+
+
+def chroot(int root_fd):
+    """Make a directory the root and the working directory."""
+    check(capsule_mountapi_chroot(root_fd), "chroot")
+
+
+def umount(str path, int flags):
+    """Unmount a path of the caller's own root (umount2(2))."""
+    cdef bytes c_path = encoded(path)
+    check(capsule_mountapi_umount(c_path, flags), "umount", path)
+
+
+def private_proc(bint subset_pid=False):
+    """Open a procfs of the caller's pid namespace that no path leads to."""
+    return check(capsule_mountapi_private_proc(subset_pid), "fsopen", "proc")
+
+
+def open_proc():
+    """Open /proc, verified to be a procfs."""
+    return check(capsule_mountapi_open_proc(), "open", "/proc")
+
+
+def fs_type(int fd):
+    """Tell the statfs(2) magic number of the file system that fd is on."""
+    cdef int64_t magic = capsule_mountapi_fs_type(fd)
+    if magic < 0:
+        check(magic, "fstatfs")
+    return magic
+
+
+def is_mount_root(int fd):
+    """Tell whether fd is the root of its mount."""
+    return check(capsule_mountapi_is_mount_root(fd), "statx") != 0
