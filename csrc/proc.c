@@ -6,11 +6,13 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/keyctl.h>
+#include <linux/nsfs.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -136,6 +138,11 @@ int capsule_proc_thread_count(void)
 	if (stat("/proc/self/task", &info) < 0)
 		return -errno;
 	return (int)info.st_nlink - 2;
+}
+
+int capsule_proc_namespace_type(int fd)
+{
+	return result(ioctl(fd, NS_GET_NSTYPE));
 }
 
 static void to_sigset(uint64_t mask, sigset_t *set)
@@ -266,14 +273,21 @@ int capsule_proc_spawn(const struct capsule_spawn *spawn)
 	return pid;
 }
 
-void capsule_proc_stop_point(const char *name)
+int capsule_proc_stop_wanted(const char *name)
 {
 #ifdef CAPSULE_STOP_POINTS
 	const char *wanted = getenv("CAPSULE_STOP");
 
-	if (wanted && strcmp(wanted, name) == 0)
-		raise(SIGSTOP);
+	return wanted && strcmp(wanted, name) == 0;
 #else
 	(void)name;
+	return 0;
 #endif
+}
+
+void capsule_proc_stop_point(const char *name)
+{
+	/* kill and not raise: raise uses the thread id that glibc cached before our raw clone. */
+	if (capsule_proc_stop_wanted(name))
+		kill(getpid(), SIGSTOP);
 }

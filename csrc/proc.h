@@ -26,6 +26,8 @@ int capsule_proc_prlimit(pid_t pid, int resource, uint64_t soft, uint64_t hard);
 int capsule_proc_getrlimit(pid_t pid, int resource, uint64_t *soft, uint64_t *hard);
 int capsule_proc_statfs_type(int fd, long *type);
 int capsule_proc_thread_count(void);
+/* The CLONE_NEW* flag of an open namespace file (ioctl_nsfs(2)); -ENOTTY for any other file. */
+int capsule_proc_namespace_type(int fd);
 
 /*
  * Open a readable descriptor on the blocked signals of `mask` (bit n-1 is signal n); blocks them first.
@@ -53,6 +55,9 @@ struct capsule_spawn {
  * only. Returns its pid, or -errno of the step that failed (chdir or execve); no child is left then.
  */
 int capsule_proc_spawn(const struct capsule_spawn *spawn);
+
+/* Whether $CAPSULE_STOP names this point; 0 without CAPSULE_STOP_POINTS. */
+int capsule_proc_stop_wanted(const char *name);
 
 /* Raise SIGSTOP when $CAPSULE_STOP names this point; compiled to nothing without CAPSULE_STOP_POINTS. */
 void capsule_proc_stop_point(const char *name);

@@ -59,6 +59,7 @@ cdef extern from "proc.h" nogil:
     int capsule_proc_getrlimit(int pid, int resource, uint64_t *soft, uint64_t *hard) noexcept
     int capsule_proc_statfs_type(int fd, long *type) noexcept
     int capsule_proc_thread_count() noexcept
+    int capsule_proc_namespace_type(int fd) noexcept
     int capsule_proc_signalfd(uint64_t mask) noexcept
     int capsule_proc_block_signals(uint64_t mask, uint64_t *old) noexcept
     int capsule_proc_read_signal(int fd) noexcept
@@ -66,6 +67,7 @@ cdef extern from "proc.h" nogil:
     int capsule_proc_join_session_keyring(const char *name) noexcept
     int capsule_proc_spawn(const capsule_spawn *spawn) noexcept
     void capsule_proc_stop_point(const char *name) noexcept
+    int capsule_proc_stop_wanted(const char *name) noexcept
 
 POLLIN, POLLOUT, POLLERR, POLLHUP = _POLLIN, _POLLOUT, _POLLERR, _POLLHUP
 LOCK_SH, LOCK_EX, LOCK_NB, LOCK_UN = _LOCK_SH, _LOCK_EX, _LOCK_NB, _LOCK_UN
@@ -170,6 +172,11 @@ def thread_count():
     return check(capsule_proc_thread_count(), "stat /proc/self/task")
 
 
+def namespace_type(int fd):
+    """Tell the CLONE_NEW* flag of an open namespace file; ENOTTY for any other file."""
+    return check(capsule_proc_namespace_type(fd), "ioctl NS_GET_NSTYPE")
+
+
 def signalfd(uint64_t mask):
     """Block the signals of mask (bit n-1 is signal n) and open a descriptor that reads them."""
     return check(capsule_proc_signalfd(mask), "signalfd")
@@ -263,3 +270,8 @@ def spawn(bytes path, list argv, list env, int stdin_fd, int stdout_fd, int stde
 def stop_point(str name):
     """Stop here for a test that asks for it by $CAPSULE_STOP; nothing in a normal build."""
     capsule_proc_stop_point(name.encode())
+
+
+def stop_wanted(str name):
+    """Tell whether a test asks this process to stop at a point; never in a normal build."""
+    return capsule_proc_stop_wanted(name.encode()) != 0

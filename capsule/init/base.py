@@ -1,0 +1,70 @@
+"""The initializer's contract, and what both kinds do: talk to R, report a failure, become the tail.
+
+Runs in S2: sealed, inside the container's namespaces. Nothing here imports, opens or prints.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from capsule._ext import nsexec, proc, programs
+from capsule.errors import ChildError
+from capsule.protocol import messages, tail_plan
+
+_FAILED = 1
+
+
+class Initializer:
+    """Take a process from fresh namespaces to the tail's door; `init` never returns."""
+
+    def __init__(self, config) -> None:
+        self.config = config
+        self.step = "start"  # for the error record: what was being done
+
+    def init(self) -> None:
+        raise NotImplementedError
+
+    def ask(self, kind: int, payload: bytes = b"", fds: tuple[int, ...] = ()) -> tuple[bytes, list[int]]:
+        """Send one request to R and return its answer's payload and descriptors; leave when R has failed."""
+        try:
+            messages.send(self.config.sync_fd, kind, payload, fds)
+            answer, data, answer_fds = messages.receive(self.config.sync_fd)
+        except OSError:
+            posix._exit(_FAILED)
+        if answer != messages.ACK:
+            posix._exit(_FAILED)
+        return data, answer_fds
+
+    def request_source(self, path: str, recursive: bool) -> int:
+        """Ask R, which has the host's privilege, for a detached mount of a host path."""
+        payload = messages.word(1 if recursive else 0) + path.encode("utf-8", "surrogateescape")
+        _, fds = self.ask(messages.SOURCE, payload)
+        if len(fds) != 1:
+            raise ChildError("open mount source", path, "the parent sent no descriptor")
+        return fds[0]
+
+    def stop_point(self, name: str) -> None:
+        """Stop for a test: pid 1 of a namespace cannot stop itself, so R sends the signal."""
+        if proc.stop_wanted(name):
+            self.ask(messages.STOP)
+
+    def become_tail(self, plan, *, keep: list[int], clone_first: bool) -> None:
+        """Replace this process by the tail (or clone it, into an existing pid namespace, and leave)."""
+        config = self.config
+        program_fd = programs.tail()
+        plan_fd = proc.memfd("capsule-plan", tail_plan.encode(plan))
+        unified_fd, tasks_fds = config.cgroup_fds
+        nsexec.exec_tail(program_fd, plan_fd, config.preserve_fds, keep, clone_first, config.sync_fd,
+                         unified_fd, tasks_fds)
+
+
+def run(initializer: Initializer) -> None:
+    """Run an initializer to its end; a failure becomes the error record, and the process leaves."""
+    try:
+        initializer.init()
+    except BaseException as error:  # nothing may reach the interpreter's own reporting (it opens files)
+        try:
+            messages.send(initializer.config.sync_fd, messages.FAILED, messages.encode_failure(error))
+        except OSError:
+            pass
+    posix._exit(_FAILED)

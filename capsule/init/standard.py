@@ -1,0 +1,92 @@
+"""The initializer of a container's first process: from new namespaces to the tail, one step a line."""
+
+from __future__ import annotations
+
+import posix
+
+from capsule._ext import nsexec, proc
+from capsule.errors import KernelError
+from capsule.init import steps
+from capsule.init.base import Initializer
+from capsule.linux import procfs
+from capsule.protocol import hooks, messages
+from capsule.protocol.init_config import INIT
+from capsule.rootfs import operations, pivot
+
+
+class InitializerStandardImpl(Initializer):
+    """Prepare the root file system and the identity of the container, then wait in the tail for start."""
+
+    def init(self) -> None:
+        config = self.config
+        self.stop_point("stage2")
+        if config.keyring is not None:
+            steps.join_keyring(config.keyring)
+        if config.new_network:
+            nsexec.loopback_up()
+        self.proc_fd = self._open_proc()
+        context = operations.Context(config.rootfs_path, self.proc_fd, self.request_source)
+        for operation in config.rootfs_plan.prepare:
+            operation.execute(context)
+        self.stop_point("mounted")
+        host_pid = self._hooks()
+        pivot.pivot(context)
+        self.stop_point("pivoted")
+        self._console(context)
+        self._names()
+        for key, value in config.container_config.sysctl.items():
+            steps.write_sysctl(self.proc_fd, key, value)
+        for operation in config.rootfs_plan.finish:
+            operation.execute(context)
+        self._tail(host_pid)
+
+    def _open_proc(self) -> int:
+        # procfs shows the pid namespace of its maker: where one was joined, a child inside must make it.
+        if self.config.enters_pidns:
+            return nsexec.proc_from_inside()
+        return procfs.open_private_proc(False)
+
+    def _hooks(self) -> int:
+        """Have R save the record and run its hooks, then run createContainer's; returns our pid on the host."""
+        config = self.config
+        data, _ = self.ask(messages.HOOKS)
+        host_pid = messages.words(data)[0]
+        create_container = config.container_config.hooks.get("createContainer")
+        if create_container:
+            state = steps.hook_state(config, "creating", host_pid)
+            hooks.run_hooks("createContainer", create_container, state, cwd=config.bundle)
+        return host_pid
+
+    def _console(self, context) -> None:
+        process = self.config.process_config
+        if process is None:
+            return
+        if not process.terminal:
+            steps.own_pipes(process.uid, process.gid)
+            return
+        master_fd, slave_fd = steps.open_console(context, process)
+        self.ask(messages.CONSOLE, b"", (master_fd,))
+        posix.close(master_fd)
+        steps.take_console(slave_fd)
+
+    def _names(self) -> None:
+        container = self.config.container_config
+        try:
+            if container.hostname:
+                proc.sethostname(container.hostname.encode())
+            if container.domainname:
+                proc.setdomainname(container.domainname.encode())
+        except OSError as err:
+            raise KernelError(str(err.strerror).partition(":")[0], container.hostname or "", errno=err.errno) from err
+
+    def _tail(self, host_pid: int) -> None:
+        config = self.config
+        plan = steps.tail_plan_of(INIT, config)
+        plan.start_fd = config.start_fd
+        start_container = config.container_config.hooks.get("startContainer")
+        if start_container:
+            plan.hooks = steps.tail_hooks(start_container)
+            plan.hook_state = steps.hook_state(config, "created", host_pid)
+        self.stop_point("tail")
+        steps.before_tail(config)
+        self.become_tail(plan, keep=[config.sync_fd, config.start_fd], clone_first=config.enters_pidns)

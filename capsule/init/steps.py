@@ -1,0 +1,149 @@
+"""Single steps of the initializers that both kinds, or tests, call one by one."""
+
+from __future__ import annotations
+
+import posix
+
+from capsule._ext import json, proc
+from capsule.errors import KernelError, SecurityError
+from capsule.linux import procfs, users
+from capsule.protocol.tail_plan import TailPlan
+from capsule.rootfs import console, lookup
+from capsule.security import apply
+
+_EDQUOT, _ENOSYS, _EPERM = 122, 38, 1
+_S_IFMT, _S_IFIFO = 0o170000, 0o010000
+_NO_LIMIT_MS = 0  # the tail's word for a hook without a timeout
+
+
+def join_keyring(name: str) -> None:
+    """Join a new session keyring, so that the caller's keys are not the container's.
+
+    A kernel without keyrings (ENOSYS), a filter around the runtime (EPERM) or a user's full quota
+    (EDQUOT) leaves the container without a keyring of its own; the caller's is then left as it is.
+    """
+    try:
+        proc.keyctl_join_session(name.encode())
+    except OSError as err:
+        if err.errno not in (_EDQUOT, _ENOSYS, _EPERM):
+            raise KernelError("join session keyring", name, errno=err.errno) from err
+
+
+def write_sysctl(proc_fd: int, key: str, value: str) -> None:
+    """Write one namespaced sysctl through the private procfs, never through the container's /proc."""
+    name = key if "/" in key else key.replace(".", "/")
+    try:
+        procfs.write_beneath(proc_fd, "sys/" + name, value.encode())
+    except OSError as err:
+        raise KernelError("write sysctl", key, errno=err.errno) from err
+
+
+def own_pipes(uid: int, gid: int) -> None:
+    """Give stdio pipes to the container's user, so that it can open /dev/stdout.
+
+    Only anonymous pipes: a device or a file of the host is never chowned (CVE-2026-88265's class).
+    """
+    for fd in (0, 1, 2):
+        info = posix.fstat(fd)
+        if info.st_mode & _S_IFMT == _S_IFIFO and (info.st_uid, info.st_gid) != (uid, gid):
+            try:
+                posix.fchown(fd, uid, gid)
+            except OSError:
+                # In a user namespace the pipe's owner may have no mapping; the fd itself works all the same.
+                return
+
+
+def open_console(context, process) -> tuple[int, int]:
+    """Make a pty in the container's devpts; returns (master, slave)."""
+    return console.open_console(context, process.console_size, process.uid)
+
+
+def take_console(slave_fd: int) -> None:
+    """Make the pty the controlling terminal and stdio of this process."""
+    console.make_controlling(slave_fd)
+
+
+def hook_state(config, status: str, host_pid: int) -> bytes:
+    """Write the state that hooks read on their stdin (runtime-spec runtime.md#state)."""
+    state = {
+        "ociVersion": config.container_config.oci_version,
+        "id": config.id,
+        "status": status,
+        "pid": host_pid,
+        "bundle": config.bundle,
+    }
+    if config.container_config.annotations:
+        state["annotations"] = config.container_config.annotations
+    return json.dumps(state)
+
+
+def environment(entries: list[str], uid: int, user) -> list[bytes]:
+    """Build the payload's environment: the last of equal names wins; HOME is never missing or empty.
+
+    `user` is the in-root passwd entry of `uid` (name, home), or None.
+    """
+    values: dict[str, str] = {}
+    for entry in entries:
+        name, _, value = entry.partition("=")
+        values[name] = value
+    if not values.get("HOME"):
+        values["HOME"] = (user.home if user is not None else "") or "/"
+    return [f"{name}={value}".encode("utf-8", "surrogateescape") for name, value in values.items()]
+
+
+def find_program(args: list[str], env: list[bytes]) -> bytes:
+    """Find args[0] as execvp(3) would, in the container's PATH.
+
+    Raises CapsuleError with the words that engines match: executable file not found in $PATH.
+    """
+    path = None
+    for entry in env:
+        if entry.startswith(b"PATH="):
+            path = entry[5:].decode("utf-8", "surrogateescape")
+    return lookup.find_executable(args[0], path).encode("utf-8", "surrogateescape")
+
+
+def tail_plan_of(kind: str, config) -> TailPlan:
+    """Fill what both kinds of tail share: the program, its environment and its identity."""
+    plan = TailPlan(kind, config.sync_fd)
+    plan.preserve_fds = config.preserve_fds
+    plan.pdeathsig = config.pdeathsig
+    process, security = config.process_config, config.security
+    if process is None or not process.args:
+        plan.has_process = False
+        return plan
+    plan.env = environment(process.env, security.uid, users.lookup(users.ROOT, security.uid))
+    plan.args = [arg.encode("utf-8", "surrogateescape") for arg in process.args]
+    plan.exec_path = find_program(process.args, plan.env)
+    plan.cwd = process.cwd.encode("utf-8", "surrogateescape")
+    plan.bounding, plan.effective, plan.permitted, plan.inheritable, plan.ambient = security.caps
+    for name in ("uid", "gid", "groups", "umask", "no_new_privs", "seccomp", "seccomp_flags", "last_cap"):
+        setattr(plan, name, getattr(security, name))
+    return plan
+
+
+def tail_hooks(start_container: list) -> list[tuple]:
+    """Write startContainer hooks for the tail; one without an environment gets the process's (as runc)."""
+    return [
+        (
+            _bytes(hook.path),
+            [_bytes(arg) for arg in hook.args or [hook.path]],
+            None if hook.env is None else [_bytes(entry) for entry in hook.env],
+            _NO_LIMIT_MS if hook.timeout is None else hook.timeout * 1000,
+        )
+        for hook in start_container
+    ]
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def before_tail(config) -> None:
+    """Cut this process's privilege to what the tail needs."""
+    if config.security is None:
+        return
+    try:
+        apply.before_tail(config.security, config.in_userns)
+    except OSError as err:
+        raise SecurityError("drop capabilities", "", errno=err.errno) from err

@@ -1,0 +1,44 @@
+"""What R hands to S2: everything an initializer needs, decided before the first clone.
+
+S2 is a copy of R's memory, so nothing here is encoded; it is one object, filled by R and only read by S2.
+"""
+
+from __future__ import annotations
+
+INIT = "init"  # a container's first process
+EXEC = "exec"  # a later one
+
+
+class InitExecConfig:
+    """The initializer's orders; the first three names are the original's JSON keys."""
+
+    __slots__ = (
+        "container_config",  # spec.model.Config
+        "process_config",  # spec.model.Process, or None: a container without a process
+        "id",
+        "sync_fd",  # the child's end of the sync channel
+        "start_fd",  # listener of the start socket, -1 for exec
+        "rootfs_plan",  # rootfs.plan.RootfsPlan, None for exec
+        "rootfs_path",  # absolute, in the caller's mount namespace
+        "bundle",  # absolute; the working directory of createContainer hooks
+        "security",  # security.plan.SecurityPlan, None without a process
+        "preserve_fds",  # descriptors 3..2+N go to the payload
+        "keyring",  # name of the session keyring to join, None: keep the caller's
+        "new_network",  # the network namespace is new: bring lo up
+        "in_userns",
+        "enters_pidns",  # an existing pid namespace was joined: the tail is a clone of S2
+        "has_mount_ns",
+        "no_pivot",
+        "pdeathsig",  # signal for the payload when its parent dies, 0 for none
+        "cgroup_fds",  # (unified_fd, [tasks fds]) for enters_pidns of exec, else (-1, [])
+    )
+
+    def __init__(self) -> None:
+        for name in self.__slots__:
+            setattr(self, name, None)
+        self.start_fd = -1
+        self.preserve_fds = 0
+        self.pdeathsig = 0
+        self.cgroup_fds = (-1, [])
+        self.new_network = self.in_userns = self.enters_pidns = self.no_pivot = False
+        self.has_mount_ns = True

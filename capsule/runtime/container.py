@@ -1,0 +1,186 @@
+"""A container, inside the launcher: the object that every verb works on."""
+
+from __future__ import annotations
+
+import posix
+
+from capsule import cgroups
+from capsule._ext import fdpass
+from capsule.linux import proc_stat
+from capsule.runtime import status as statuses
+from capsule.runtime.parent_process import SIGKILL, ParentNoChildProcess
+from capsule.spec import load_config
+from capsule.state import store as stores
+
+
+class Container:
+    """One container: its entry in the store and, once created, its record.
+
+    Built by Factory. `config` is parsed from the record when it is first asked for: most verbs never do.
+    """
+
+    __slots__ = ("store", "id", "bundle", "entry", "record", "process", "console", "initialize", "_config")
+
+    def __init__(self, store, id: str, *, bundle: str, initialize, config=None) -> None:
+        self.store = store
+        self.id = id
+        self.bundle = bundle  # absolute
+        self.entry = None  # state.store.Entry, open while a verb works on it
+        self.record = None  # state.record.StateStorage
+        self.process = None  # the child we made, in the run that created it
+        self.console = None  # runtime.console.Keeper of that run
+        self.initialize = initialize  # S2's first Python: (initializer type, InitExecConfig)
+        self._config = config
+
+    @property
+    def root(self) -> str:
+        return self.store.root
+
+    @property
+    def config(self):
+        """The configuration as it was when the container was created."""
+        if self._config is None:
+            self._config = load_config(self.record.config)
+        return self._config
+
+    def state(self):
+        """The record: StateStorage."""
+        return self.record
+
+    def init_process(self) -> ParentNoChildProcess:
+        """The first process, known by pid and start time."""
+        return ParentNoChildProcess(self.record.init_process_pid, self.record.init_process_start_time)
+
+    def manager(self):
+        """The cgroups that the record names."""
+        return cgroups.from_record(self.record.cgroup_paths, self.record.cgroup_made)
+
+    def observe(self) -> int:
+        """Ask the kernel for the status: nothing about it is remembered."""
+        record = self.record
+        if not proc_stat.is_alive(record.init_process_pid, record.init_process_start_time):
+            return statuses.STOPPED
+        if self.manager().is_frozen():
+            return statuses.PAUSED
+        return statuses.CREATED if self._waits_for_start() else statuses.RUNNING
+
+    status = observe
+
+    def behavior(self) -> statuses.ContainerStatusBehavior:
+        """What the present status permits."""
+        return statuses.new_container_status_behavior(self.observe(), self.id)
+
+    def _waits_for_start(self) -> bool:
+        # The tail closes its listener when start has spoken to it; a connection that says nothing is a probe.
+        try:
+            fd = fdpass.connect_seqpacket(self.entry.dir_fd, stores.START_SOCKET)
+        except OSError:
+            return False
+        posix.close(fd)
+        return True
+
+    def oci_state(self) -> dict:
+        """The state as runtime-spec runtime.md#state has it, with runc's further keys."""
+        record = self.record
+        status = self.observe()
+        state = {
+            "ociVersion": record.oci_version,
+            "id": self.id,
+            "pid": 0 if status == statuses.STOPPED else record.init_process_pid,
+            "status": statuses.NAMES[status],
+            "bundle": record.bundle,
+            "rootfs": record.rootfs,
+            "created": record.create_time,
+        }
+        if record.annotations:
+            state["annotations"] = record.annotations
+        state["owner"] = ""
+        return state
+
+    # Each of these verbs has modules of its own, which the others need not load. The imports run in R, before any
+    # clone; what S2 needs is then loaded.
+
+    def create(self, process) -> None:
+        """Create the container; its first process waits for start.
+
+        Raises CapsuleError; nothing is left then.
+        """
+        from capsule.runtime import creation
+
+        creation.create(self, process)
+
+    def start(self) -> None:
+        """Have the first process run its program.
+
+        Raises BadTransition, ChildError, HookError.
+        """
+        from capsule.runtime import starting
+
+        starting.start(self)
+
+    def run(self, process) -> None:
+        """Create and start."""
+        self.create(process)
+        self.start()
+
+    def exec(self, process):
+        """Run a further process; returns its runtime.parent_process.ParentChildProcess, which is our child.
+
+        Raises BadTransition, ChildError.
+        """
+        from capsule.runtime import execution
+
+        return execution.execute(self, process)
+
+    def destroy(self, *, force: bool = False) -> None:
+        """Remove the container; `force` kills it first, a created one is killed anyway.
+
+        Raises BadTransition, CapsuleError.
+        """
+        from capsule.runtime import destruction
+
+        destruction.destroy(self, force=force)
+
+    def wait(self) -> int:
+        """Wait for the first process, our child of this run; returns its exit code."""
+        return self.process.wait()
+
+    def signal(self, number: int, *, all: bool = False) -> None:
+        """Send a signal to the first process, with `all` to every process of the container.
+
+        Raises BadTransition when it is stopped, KernelError.
+        """
+        status = self.observe()
+        if status == statuses.STOPPED and all:
+            # The shim kills what is left after the first process of a shared pid namespace has gone.
+            self.manager().kill(number)
+            return
+        statuses.new_container_status_behavior(status, self.id).kill()
+        shared = number == SIGKILL and not self.record.extra.get("private_pids")
+        if all or shared:
+            self.manager().kill(number)
+        else:
+            self.init_process().signal(number)
+        if number == SIGKILL and status == statuses.PAUSED:
+            # A frozen process dies only once it is thawed (v1 freezer).
+            self.manager().thaw()
+
+    def pause(self) -> None:
+        """Freeze every process. Raises BadTransition, CgroupError."""
+        self.behavior().pause()
+        self.manager().freeze()
+
+    def resume(self) -> None:
+        """Thaw a paused container. Raises BadTransition, CgroupError."""
+        self.behavior().resume()
+        self.manager().thaw()
+
+    def processes(self) -> list[int]:
+        """The pids of every process in the container's cgroups, in the runtime's pid namespace."""
+        return self.manager().pids()
+
+    def close(self) -> None:
+        """Let go of the entry and its lock."""
+        if self.entry is not None:
+            self.entry.close()
+            self.entry = None

@@ -1,0 +1,256 @@
+"""create: from a checked config to a tail that waits for start; whatever fails leaves nothing behind."""
+
+from __future__ import annotations
+
+import posix
+import time
+
+from capsule import cgroups, log
+from capsule._ext import fdpass, proc
+from capsule.errors import CapsuleError, KernelError, SpecError, Unsupported
+from capsule.linux import namespaces as ns_kinds, proc_stat
+from capsule.protocol.init_config import INIT, InitExecConfig
+from capsule.rootfs import plan as rootfs_plan
+from capsule.runtime import console, destruction, hooks, namespaces, pid_file
+from capsule.runtime.parent_process import ParentChildProcess, StartHook
+from capsule.security import plan as security_plan
+from capsule.state import journal, record as records, store as stores
+
+_S_IFMT, _S_IFDIR, _S_IFLNK = 0o170000, 0o040000, 0o120000
+_SIGKILL = 9
+
+
+class Blueprint:
+    """All that create decides before anything on the host has changed."""
+
+    __slots__ = ("config", "process", "bundle", "rootfs_path", "namespaces", "manager", "security", "rootfs_plan",
+                 "id_maps", "time_offsets")
+
+
+def draw(container, process) -> Blueprint:
+    """Plan a container; nothing on the host has changed when this returns or raises.
+
+    Raises CapsuleError of every kind that bad input can have.
+    """
+    config = container.config
+    if posix.geteuid() != 0:
+        raise Unsupported("create", container.id, f"as uid {posix.geteuid()}: this version needs root")
+    blueprint = Blueprint()
+    blueprint.config, blueprint.process = config, process
+    blueprint.bundle = container.bundle
+    blueprint.rootfs_path = _check_rootfs(container.bundle, config.root_path)
+    spec = config.process
+    console.check(spec is not None and spec.terminal, process)
+    blueprint.manager = cgroups.open_manager(config.cgroups_path, container.id)
+    blueprint.manager.check(config.resources)
+    blueprint.time_offsets = namespaces.offsets_text(config.time_offsets)
+    blueprint.id_maps = (
+        namespaces.map_text(config.uid_mappings, "linux.uidMappings"),
+        namespaces.map_text(config.gid_mappings, "linux.gidMappings"),
+    )
+    blueprint.namespaces = namespaces.plan(config.namespaces)
+    in_userns = blueprint.namespaces.has("user")
+    has_mount_ns = blueprint.namespaces.has("mount")
+    if not has_mount_ns and (config.masked_paths or config.readonly_paths or config.root_readonly):
+        raise SpecError("config.json", "linux.namespaces", "a mount namespace is needed for masked and read-only paths")
+    blueprint.security = None
+    if spec is not None:
+        blueprint.security = security_plan.make(spec, config, in_userns=in_userns, warn=log.warning,
+                                                seccomp_cache=f"{container.root}/.seccomp")
+    blueprint.rootfs_plan = rootfs_plan.make(
+        config, bundle=container.bundle, in_userns=in_userns, has_mount_ns=has_mount_ns,
+        console=spec is not None and spec.terminal,
+        cgroup_mounts=blueprint.manager.mounts_for_container(), no_pivot=process.no_pivot,
+    )
+    return blueprint
+
+
+def _check_rootfs(bundle: str, root_path: str) -> str:
+    path = root_path if root_path.startswith("/") else f"{bundle}/{root_path}"
+    path = path.rstrip("/") or "/"
+    # "." is the bundle itself; any other last component must not be a link that the image's owner can move.
+    try:
+        kind = posix.stat(path, follow_symlinks=path.endswith("/.")).st_mode & _S_IFMT
+    except OSError as err:
+        raise SpecError("config.json", "root.path", f"{path}: {posix.strerror(err.errno).lower()}", errno=err.errno) from err
+    if kind == _S_IFLNK:
+        raise SpecError("config.json", "root.path", f"{path} is a symbolic link; name the directory itself")
+    if kind != _S_IFDIR:
+        raise SpecError("config.json", "root.path", f"{path} is not a directory")
+    return path
+
+
+class InitStartHook(StartHook):
+    """While a first process starts: record, runtime hooks, console, limits."""
+
+    def __init__(self, container, blueprint: Blueprint, console_keeper) -> None:
+        self.container = container
+        self.blueprint = blueprint
+        self.console_keeper = console_keeper
+
+    def staged(self, process) -> None:
+        _set_oom_score(process.pid, self.blueprint.security)
+        self.container.process = process
+
+    def hooks(self, process) -> None:
+        container = self.container
+        container.record = _record_of(container, self.blueprint, process.pid)
+        container.entry.save(container.record)
+        proc.stop_point("r-recorded")
+        config = self.blueprint.config
+        for kind in ("prestart", "createRuntime"):
+            hooks.run(container, kind, config, "creating", process.pid)
+
+    def ready(self, process) -> None:
+        StartHook.ready(self, process)
+        proc.stop_point("r-ready")
+        container = self.container
+        if process.pid != container.record.init_process_pid:
+            # The tail is a clone of S2 (joined pid namespace): only now its pid is known.
+            _fill_process(container.record, process.pid)
+            container.entry.save(container.record)
+        set_limits(process.pid, self.blueprint.security)
+        self.blueprint.manager.apply_late(self.blueprint.config.resources)
+
+    def console(self, master_fd: int) -> None:
+        self.console_keeper.take(master_fd)
+
+
+def create(container, process) -> None:
+    """Make the container up to its waiting tail. The container's entry stays open and locked.
+
+    Raises CapsuleError; nothing is left then.
+    """
+    blueprint = draw(container, process)
+    keeper = console.Keeper(process)
+    try:
+        container.entry = container.store.create(container.id)
+    except BaseException:
+        blueprint.namespaces.close()
+        raise
+    try:
+        _make(container, blueprint, keeper)
+        if process.pid_file is not None:
+            pid_file.write(process.pid_file, container.record.init_process_pid)
+        container.console = keeper
+    except BaseException as error:
+        _undo(container, blueprint, error)
+        raise
+    finally:
+        blueprint.namespaces.close()
+
+
+def _make(container, blueprint: Blueprint, keeper) -> None:
+    entry, manager = container.entry, blueprint.manager
+    proc.stop_point("r-entry")
+    entry.journal_add(journal.CGROUP, *manager.planned())
+    proc.stop_point("r-journal")
+    manager.create()
+    proc.stop_point("r-cgroup")
+    manager.apply_early(blueprint.config.resources)
+    unified_fd, tasks_fds = manager.join_fds()
+    start_fd = fdpass.listen_seqpacket(entry.dir_fd, stores.START_SOCKET)
+    keeper.connect()
+    child = ParentChildProcess(
+        (blueprint.namespaces.unshare, blueprint.namespaces.joins, unified_fd, tasks_fds, blueprint.time_offsets),
+        _orders(container, blueprint, start_fd),
+        InitStartHook(container, blueprint, keeper),
+        initialize=container.initialize,
+        initializer_type=INIT,
+        id_maps=blueprint.id_maps,
+        patient="createContainer" in blueprint.config.hooks,
+    )
+    container.process = child
+    child.start()
+    for fd in (start_fd, unified_fd, *tasks_fds):
+        if fd >= 0:
+            posix.close(fd)
+
+
+def _orders(container, blueprint: Blueprint, start_fd: int) -> InitExecConfig:
+    process, plan = blueprint.process, blueprint.namespaces
+    orders = InitExecConfig()
+    orders.container_config = blueprint.config
+    orders.process_config = blueprint.config.process
+    orders.id = container.id
+    orders.start_fd = start_fd
+    orders.rootfs_plan = blueprint.rootfs_plan
+    orders.rootfs_path = blueprint.rootfs_path
+    orders.bundle = blueprint.bundle
+    orders.security = blueprint.security
+    orders.preserve_fds = process.preserve_fds
+    orders.keyring = None if process.no_new_keyring else f"_ses.{container.id}"
+    orders.new_network = "network" in plan.new
+    orders.in_userns = plan.has("user")
+    orders.enters_pidns = "pid" in plan.joined
+    orders.has_mount_ns = plan.has("mount")
+    orders.no_pivot = process.no_pivot
+    orders.pdeathsig = 0 if process.detach else _SIGKILL
+    return orders
+
+
+def _fill_process(record, pid: int) -> None:
+    seen = proc_stat.read(pid)
+    record.init_process_pid = pid
+    record.init_process_start_time = seen[1] if seen is not None else 0
+    record.namespace_paths = records.namespace_paths(pid)
+
+
+def _record_of(container, blueprint: Blueprint, pid: int):
+    config, manager = blueprint.config, blueprint.manager
+    record = records.StateStorage(container.id)
+    _fill_process(record, pid)
+    record.create_time = records.format_time(time.time_ns())
+    record.config = config.raw
+    record.cgroup_paths = manager.paths
+    record.cgroup_made = manager.made
+    record.oci_version = config.oci_version
+    record.bundle = blueprint.bundle
+    record.rootfs = blueprint.rootfs_path
+    record.annotations = config.annotations
+    record.owner_uid = posix.getuid()
+    record.extra = {
+        "hooks": [kind for kind in ("poststart", "poststop") if kind in config.hooks],
+        "namespaces": [word for word in ns_kinds.KINDS if blueprint.namespaces.has(word)],
+        "private_pids": "pid" in blueprint.namespaces.new,
+        "has_process": config.process is not None,
+    }
+    return record
+
+
+def _set_oom_score(pid: int, security) -> None:
+    if security is None or security.oom_score_adj is None:
+        return
+    try:
+        fd = posix.open(f"/proc/{pid}/oom_score_adj", posix.O_WRONLY | posix.O_CLOEXEC)
+        try:
+            posix.write(fd, str(security.oom_score_adj).encode())
+        finally:
+            posix.close(fd)
+    except OSError as err:
+        raise KernelError("write oom_score_adj", str(security.oom_score_adj), errno=err.errno) from err
+
+
+def set_limits(pid: int, security) -> None:
+    """Set the resource limits on the tail, from where the program inherits them.
+
+    Raises KernelError: EPERM for a hard limit above ours without CAP_SYS_RESOURCE.
+    """
+    if security is None:
+        return
+    for number, soft, hard in security.rlimits:
+        try:
+            proc.prlimit(pid, number, soft, hard)
+        except OSError as err:
+            raise KernelError("set rlimit", f"{number} to {soft}:{hard}", errno=err.errno) from err
+    proc.sched_reset_affinity(pid)
+
+
+def _undo(container, blueprint: Blueprint, error: BaseException) -> None:
+    """Take back what create made; a failure of the undoing never hides the first."""
+    try:
+        if container.process is not None:
+            container.process.terminate()
+        destruction.remove(container, blueprint.manager, blueprint.config)
+    except CapsuleError as err:
+        log.warning(f"clean up after {error}: {err}")

@@ -1,0 +1,103 @@
+"""delete: kill what must be killed, take back what create made, run poststop hooks."""
+
+from __future__ import annotations
+
+from capsule import cgroups, log
+from capsule._ext import proc
+from capsule.errors import CapsuleError, CorruptRecord, StateError
+from capsule.linux import proc_stat
+from capsule.runtime import hooks, status as statuses
+from capsule.runtime.parent_process import SIGKILL, ParentNoChildProcess
+from capsule.state import journal
+
+_DEATH_MS = 10_000  # how long a killed process may take to go
+
+
+def remove(container, manager, config) -> None:
+    """Remove the cgroups and the record of a container without processes, then run its poststop hooks.
+
+    `config` may be None: no poststop hooks. Raises CapsuleError after doing as much as it could.
+    """
+    proc.stop_point("r-remove")
+    failure = None
+    try:
+        manager.remove()
+    except CapsuleError as err:
+        failure = err
+    if failure is None:
+        # The record outlives a cgroup that could not be removed: a second delete can then try again.
+        container.entry.remove()
+    if config is not None:
+        hooks.run_poststop(container, config)
+    if failure is not None:
+        raise failure
+
+
+def destroy(container, *, force: bool) -> None:
+    """Destroy a loaded container as its status permits; `force` kills it first.
+
+    Raises BadTransition, CapsuleError. The container's entry is locked by the caller.
+    """
+    status = container.observe()
+    if not force:
+        statuses.new_container_status_behavior(status, container.id).delete()
+    manager = container.manager()
+    if status != statuses.STOPPED:
+        kill_all(container, manager)
+    elif not container.record.extra.get("private_pids"):
+        # Without a pid namespace of its own nothing but us ends what the first process left behind.
+        manager.kill(SIGKILL)
+    config = container.config if "poststop" in container.record.extra.get("hooks", []) else None
+    remove(container, manager, config)
+
+
+def kill_all(container, manager) -> None:
+    """Kill every process of a container, frozen ones too, and wait until the first has gone.
+
+    Raises StateError when it has not gone after ten seconds.
+    """
+    init = container.init_process()
+    init.terminate()
+    if manager.is_frozen():
+        manager.thaw()
+    if not container.record.extra.get("private_pids"):
+        manager.kill(SIGKILL)
+    if not init.wait(_DEATH_MS):
+        raise StateError("kill", container.id, f"its first process still runs {_DEATH_MS // 1000} s after SIGKILL")
+
+
+def remove_leftover(entry, id: str) -> None:
+    """Clean up after a create that died before it saved a record, from its journal.
+
+    Raises CapsuleError.
+    """
+    written = entry.journal_read()
+    paths = journal.cgroups(written)
+    for pid, start_time in journal.processes(written):
+        if proc_stat.is_alive(pid, start_time):
+            ParentNoChildProcess(pid, start_time).terminate()
+    manager = cgroups.from_record({}, paths)
+    manager.kill(SIGKILL)
+    manager.remove()
+    entry.remove()
+
+
+def delete(store, id: str, *, force: bool, load) -> None:
+    """Delete by id under the container's lock; a forced delete also cleans up a half-made container.
+
+    `load(entry)` builds the container. Raises NotFound, StateError, CapsuleError.
+    """
+    entry = store.open(id)
+    try:
+        entry.lock()
+        try:
+            container = load(entry)
+        except CorruptRecord as err:
+            if not force:
+                raise StateError("delete", id, f"{err.cause}; delete --force removes what is left of it") from err
+            log.warning(f"container {id}: {err.cause}; removing what its journal names")
+            remove_leftover(entry, id)
+            return
+        destroy(container, force=force)
+    finally:
+        entry.close()

@@ -1,0 +1,141 @@
+"""exec: one more process in a container that is there."""
+
+from __future__ import annotations
+
+import posix
+
+from capsule import log
+from capsule.errors import CapsuleError, StateError
+from capsule.protocol.init_config import EXEC, InitExecConfig
+from capsule.runtime import console, creation, namespaces, pid_file
+from capsule.runtime.parent_process import ParentChildProcess, StartHook
+from capsule.security import plan as security_plan
+from capsule.spec.model import Process as ProcessSpec
+
+_SIGKILL = 9
+
+
+class ExecStartHook(StartHook):
+    """While an exec starts: console, then limits and pid file on its tail."""
+
+    def __init__(self, process, security, keeper) -> None:
+        self.request = process
+        self.security = security
+        self.keeper = keeper
+
+    def ready(self, process) -> None:
+        creation.set_limits(process.pid, self.security)
+        if self.request.pid_file is not None:
+            pid_file.write(self.request.pid_file, process.pid)
+        StartHook.ready(self, process)
+
+    def console(self, master_fd: int) -> None:
+        self.keeper.take(master_fd)
+
+
+def execute(container, process) -> ParentChildProcess:
+    """Start a process in a created or running container; returns when its program has been executed.
+
+    Raises BadTransition, ChildError, CapsuleError. No child is left then.
+    """
+    container.behavior().exec(ignore_paused=process.ignore_paused)
+    config = container.config
+    spec = process_spec(config, process)
+    console.check(spec.terminal, process)
+    words = container.record.extra.get("namespaces", [])
+    in_userns = "user" in words
+    security = security_plan.make_exec(spec, config, in_userns=in_userns, extra_caps=process.caps, warn=log.warning,
+                                       seccomp_cache=f"{container.root}/.seccomp")
+    security.oom_score_adj = None
+    keeper = console.Keeper(process)
+    unified_fd, tasks_fds = container.manager().join_fds_for_exec(process.cgroup)
+    joins = _join(container, words)
+    try:
+        keeper.connect()
+        orders = InitExecConfig()
+        orders.container_config = config
+        orders.process_config = spec
+        orders.id = process.id or container.id
+        orders.security = security
+        orders.preserve_fds = process.preserve_fds
+        orders.in_userns = in_userns
+        orders.pdeathsig = 0 if process.detach else _SIGKILL
+        orders.cgroup_fds = (unified_fd, tasks_fds)
+        child = ParentChildProcess((0, joins, -1, [], None), orders, ExecStartHook(process, security, keeper),
+                                   initialize=container.initialize, initializer_type=EXEC)
+        child.start()
+    finally:
+        for fd in (unified_fd, *tasks_fds, *[fd for fd, _ in joins]):
+            if fd >= 0:
+                posix.close(fd)
+    container.console = keeper
+    return child
+
+
+def _join(container, words: list[str]) -> list[tuple[int, int]]:
+    init = container.init_process()
+    pidfd = init.open()
+    if pidfd < 0:
+        raise StateError("exec", container.id, "cannot exec in a stopped container")
+    try:
+        joins = namespaces.of_process(init.pid, words)
+        # Still the same process after its files were opened: the namespaces are the container's.
+        if not init.is_alive():
+            for fd, _ in joins:
+                posix.close(fd)
+            raise StateError("exec", container.id, "cannot exec in a stopped container")
+        return joins
+    finally:
+        posix.close(pidfd)
+
+
+def process_spec(config, process) -> ProcessSpec:
+    """Build what to run: the given process.json, or the config's process changed by the flags.
+
+    Raises CapsuleError.
+    """
+    if process.spec is not None:
+        spec = process.spec
+        spec.terminal = spec.terminal or process.tty
+        return _identity(spec, process)
+    base = config.process
+    spec = ProcessSpec()
+    if base is not None:
+        for slot in ProcessSpec.__slots__:
+            setattr(spec, slot, getattr(base, slot))
+    if not process.args:
+        raise CapsuleError("exec", "", "process args cannot be empty")
+    spec.args = process.args
+    spec.terminal = process.tty
+    if process.cwd is not None:
+        spec.cwd = process.cwd
+    spec.env = [*spec.env, *(process.env or [])]
+    if process.no_new_privs is not None:
+        spec.no_new_privileges = process.no_new_privs or spec.no_new_privileges
+    return _identity(spec, process)
+
+
+def _identity(spec: ProcessSpec, process) -> ProcessSpec:
+    if process.user:
+        spec.uid, spec.gid = parse_user(process.user, spec.gid)
+    if process.additional_gids:
+        spec.additional_gids = [*spec.additional_gids, *process.additional_gids]
+    if not spec.cwd.startswith("/"):
+        raise CapsuleError("exec", f"--cwd {spec.cwd!r}", "the working directory must be absolute")
+    return spec
+
+
+def parse_user(text: str, gid: int) -> tuple[int, int]:
+    """Read UID[:GID], decimal ASCII digits only; a name is never looked up here (CVE-2016-3697).
+
+    Raises CapsuleError.
+    """
+    uid_text, colon, gid_text = text.partition(":")
+    uid = _id(uid_text, text)
+    return uid, _id(gid_text, text) if colon else gid
+
+
+def _id(digits: str, whole: str) -> int:
+    if not digits or digits.strip("0123456789") or int(digits[:11]) > 0xFFFFFFFE:
+        raise CapsuleError("exec", f"--user {whole!r}", "expected UID[:GID], each from 0 to 4294967294")
+    return int(digits)

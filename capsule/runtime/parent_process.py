@@ -1,0 +1,306 @@
+"""R's side of a container process: clone it, answer its requests until it is ready, signal it, reap it."""
+
+from __future__ import annotations
+
+import posix
+
+from capsule import log
+from capsule._ext import fdpass, mountapi, nsexec, proc
+from capsule.errors import CapsuleError, ChildError, KernelError
+from capsule.linux import proc_stat, program
+from capsule.protocol import messages
+from capsule.protocol.init_config import EXEC
+from capsule.runtime import tail_error
+
+SIGKILL = 9
+_SIGSTOP = 19
+_SILENCE_MS = 60_000  # how long our own stages may say nothing
+_ESRCH = 3
+
+# Signals that end a create before it is done: HUP INT QUIT TERM.
+_ABORTING = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14
+# Kept pending for the relay, or for nobody: everything but KILL, STOP, CHLD and the synchronous ones.
+FORWARDED = ~(1 << 8 | 1 << 18 | 1 << 16 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 30) & (1 << 64) - 1
+
+
+class Interrupted(CapsuleError):
+    """A signal asked us to give up while the container was being made."""
+
+    def __init__(self, signal: int) -> None:
+        CapsuleError.__init__(self, "interrupted", f"by signal {signal}")
+        self.exit_status = 128 + signal
+
+
+class ParentProcess:
+    """A container process seen from R."""
+
+    pid = 0
+
+    def start(self) -> None:
+        raise NotImplementedError
+
+    def terminate(self) -> None:
+        raise NotImplementedError
+
+    def wait(self) -> int:
+        raise NotImplementedError
+
+    def signal(self, number: int) -> None:
+        raise NotImplementedError
+
+
+class ParentNoChildProcess(ParentProcess):
+    """A process that another run of the launcher made: known by pid and start time, signalled by pidfd."""
+
+    def __init__(self, pid: int, start_time: int) -> None:
+        self.pid = pid
+        self.start_time = start_time
+
+    def start(self) -> None:
+        raise ChildError("start process", str(self.pid), "it is not our child")
+
+    def is_alive(self) -> bool:
+        """Tell whether that very process still runs."""
+        return proc_stat.is_alive(self.pid, self.start_time)
+
+    def open(self) -> int:
+        """Open its pidfd, or return -1 when it has gone (its number may belong to another by now)."""
+        try:
+            pidfd = proc.pidfd_open(self.pid)
+        except OSError:
+            return -1
+        # The start time is read after the pidfd was opened: a match proves that the pidfd is its.
+        if self.is_alive():
+            return pidfd
+        posix.close(pidfd)
+        return -1
+
+    def signal(self, number: int) -> None:
+        """Send a signal.
+
+        Raises KernelError: ESRCH when it has gone.
+        """
+        pidfd = self.open()
+        if pidfd < 0:
+            raise KernelError("kill", str(self.pid), errno=_ESRCH)
+        try:
+            proc.pidfd_send_signal(pidfd, number)
+        except OSError as err:
+            raise KernelError("kill", str(self.pid), errno=err.errno) from err
+        finally:
+            posix.close(pidfd)
+
+    def terminate(self) -> None:
+        """Kill it; fine when it has gone."""
+        try:
+            self.signal(SIGKILL)
+        except KernelError as err:
+            if err.errno != _ESRCH:
+                raise
+
+    def wait(self, timeout_ms: int = -1) -> int:
+        """Wait until it has gone; returns 1, or 0 when it still runs after timeout_ms."""
+        pidfd = self.open()
+        if pidfd < 0:
+            return 1
+        try:
+            return 1 if proc.poll([(pidfd, proc.POLLIN)], timeout_ms) else 0
+        finally:
+            posix.close(pidfd)
+
+
+class StartHook:
+    """What R does for a child of one kind while it starts."""
+
+    is_ready = False
+
+    def staged(self, process: ParentChildProcess) -> None:
+        """S2 (or a T that is a new process) exists; process.pid is its pid."""
+
+    def hooks(self, process: ParentChildProcess) -> None:
+        """S2 wants the record saved and the runtime's hooks run."""
+
+    def ready(self, process: ParentChildProcess) -> None:
+        """The tail stands in the container, small and with nothing of the program run."""
+        self.is_ready = True
+
+    def console(self, master_fd: int) -> None:
+        """S2 made a pty; the descriptor is ours now."""
+        posix.close(master_fd)
+
+
+class ParentChildProcess(ParentProcess):
+    """A process of our own making (original: ParentAbstractProcess); kinds differ only in the start hook.
+
+    `clone` is (unshare flags, [(namespace fd, type)], unified cgroup fd, [tasks fds], time offsets text).
+    """
+
+    def __init__(self, clone: tuple, config, start_hook: StartHook, *, initialize, initializer_type: str,
+                 id_maps=None, patient: bool = False) -> None:
+        self.clone = clone
+        self.config = config
+        self.start_hook = start_hook
+        self.initialize = initialize
+        self.initializer_type = initializer_type
+        self.id_maps = id_maps
+        self.patient = patient  # hooks of the container may take as long as they like
+        self.stage_pid = 0  # S1, until it is reaped; then an S2 that a T is cloned from
+        self.pid = 0
+        self.channel_fd = -1
+        self.signal_fd = -1
+        self.failure: CapsuleError | None = None
+
+    def start(self) -> None:
+        """Clone S1 and serve the children until the tail is ready (init) or has executed (exec).
+
+        Raises CapsuleError of whatever failed; no child is left then.
+        """
+        if proc.thread_count() != 1:
+            raise ChildError("clone", "stage 1", "this process has more than one thread")
+        unshare, joins, unified_fd, tasks_fds, offsets = self.clone
+        proc.block_signals(FORWARDED)
+        self.signal_fd = proc.signalfd(_ABORTING)
+        self.channel_fd, child_fd = fdpass.seqpacket_pair()
+        self.config.sync_fd = child_fd
+        try:
+            self.stage_pid = nsexec.start(child_fd, self.channel_fd, unshare, joins, unified_fd, tasks_fds,
+                                          offsets is not None)
+            if self.stage_pid == 0:
+                self.initialize(self.initializer_type, self.config)
+            posix.close(child_fd)
+            proc.stop_point("r-cloned")
+            self._serve()
+        except OSError as err:
+            self.terminate()
+            raise ChildError("start", "container process", err.strerror or str(err), errno=err.errno or 0) from err
+        except BaseException:
+            self.terminate()
+            raise
+        finally:
+            posix.close(self.channel_fd)
+            posix.close(self.signal_fd)
+
+    def _serve(self) -> None:
+        timeout = -1 if self.patient else _SILENCE_MS
+        waited = [(self.channel_fd, proc.POLLIN), (self.signal_fd, proc.POLLIN)]
+        while True:
+            ready = proc.poll(waited, timeout)
+            if not ready:
+                raise ChildError("start", "container process", f"no word from it for {_SILENCE_MS // 1000} s")
+            if ready[-1][0] == self.signal_fd:
+                raise Interrupted(proc.read_signal(self.signal_fd))
+            kind, payload, fds = messages.receive(self.channel_fd)
+            if log.is_debug():
+                log.debug(f"message {messages.NAMES[kind] or 'end of file'} of the container process")
+            if self._answer(kind, payload, fds):
+                return
+
+    def _answer(self, kind: int, payload: bytes, fds: list[int]) -> bool:
+        """Handle one message; True when there will be no more."""
+        if kind == messages.STAGE2:
+            self._staged(messages.words(payload)[0])
+        elif kind == messages.HOOKS:
+            self.start_hook.hooks(self)
+            messages.send(self.channel_fd, messages.ACK, messages.word(self.pid))
+        elif kind == messages.CONSOLE:
+            self.start_hook.console(fds[0])
+            messages.send(self.channel_fd, messages.ACK)
+        elif kind == messages.USERMAP:
+            self._write_maps()
+            messages.send(self.channel_fd, messages.ACK)
+        elif kind == messages.TIMENS:
+            self._write_proc("timens_offsets", self.clone[4])
+            messages.send(self.channel_fd, messages.ACK)
+        elif kind == messages.SOURCE:
+            self._send_source(payload)
+        elif kind == messages.READY:
+            return self._ready()
+        elif kind == messages.FAILED:
+            raise messages.decode_failure(payload)
+        elif kind == messages.ERROR:
+            raise tail_error.from_payload(payload, self.config.process_config)
+        elif kind == messages.STOP:
+            posix.kill(self.pid, _SIGSTOP)
+            messages.send(self.channel_fd, messages.ACK)
+        elif kind == 0:
+            return self._end_of_file()
+        else:
+            raise ChildError("start", "container process", f"unexpected message {kind}")
+        return False
+
+    def _staged(self, pid: int) -> None:
+        """S1 has cloned S2 (or S2 the tail) and exits: reap it and go on with the new one."""
+        maker, self.stage_pid = self.stage_pid or self.pid, 0
+        self.pid = pid
+        proc.wait_pid(maker)
+        self.start_hook.staged(self)
+
+    def _ready(self) -> bool:
+        """The tail stands; an exec's goes on at our answer and is done at end of file."""
+        self.start_hook.ready(self)
+        if self.initializer_type != EXEC:
+            return True
+        messages.send(self.channel_fd, messages.ACK)
+        return False
+
+    def _end_of_file(self) -> bool:
+        """Nobody holds the other end: an exec has executed, or the process has died."""
+        # A tail that fails sends a record first: without one, end of file after READY is a done execve.
+        if self.start_hook.is_ready:
+            return True
+        status = self._reap()
+        raise ChildError("start", "container process", f"it died before it was ready ({program.describe_status(status)})")
+
+    def _write_maps(self) -> None:
+        uid_map, gid_map = self.id_maps
+        self._write_proc("uid_map", uid_map)
+        self._write_proc("gid_map", gid_map)
+
+    def _write_proc(self, name: str, data: bytes) -> None:
+        path = f"/proc/{self.stage_pid or self.pid}/{name}"
+        try:
+            fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
+            try:
+                posix.write(fd, data)
+            finally:
+                posix.close(fd)
+        except OSError as err:
+            raise KernelError(f"write {name}", data.decode().strip().replace("\n", ", "), errno=err.errno) from err
+
+    def _send_source(self, payload: bytes) -> None:
+        recursive = messages.words(payload[:4])[0] != 0
+        path = payload[4:].decode("utf-8", "surrogateescape")
+        try:
+            fd = mountapi.clone_tree(path, recursive)
+        except OSError as err:
+            raise KernelError("open mount source", path, errno=err.errno) from err
+        try:
+            messages.send(self.channel_fd, messages.ACK, b"", [fd])
+        finally:
+            posix.close(fd)
+
+    def _reap(self) -> int:
+        status = 0
+        for pid in (self.stage_pid, self.pid):
+            if pid:
+                status = proc.wait_pid(pid)[1]
+        self.stage_pid = self.pid = 0
+        return status
+
+    def terminate(self) -> None:
+        """Kill and reap what there is of the process."""
+        for pid in (self.stage_pid, self.pid):
+            if pid:
+                try:
+                    posix.kill(pid, SIGKILL)
+                except ProcessLookupError:
+                    pass
+        self._reap()
+
+    def wait(self) -> int:
+        """Wait for the process; returns its exit code, 128 + signal when it was killed."""
+        return program.exit_code(self._reap())
+
+    def signal(self, number: int) -> None:
+        """Send a signal to our child: its number cannot be reused before we reap it."""
+        posix.kill(self.pid, number)

@@ -1,0 +1,38 @@
+"""A process to run in a container, as a caller asks for it."""
+
+from __future__ import annotations
+
+
+class Process:
+    """The original's six fields, then what runc's flags add.
+
+    args, env and cwd of None mean the config's own. All paths are absolute.
+    """
+
+    __slots__ = (
+        "args", "env", "cwd", "init", "detach", "id", "spec", "console_socket", "pid_file", "preserve_fds",
+        "no_pivot", "no_new_keyring", "additional_gids", "caps", "user", "tty", "cgroup", "ignore_paused",
+        "no_new_privs",
+    )
+
+    def __init__(self, *, init: bool = False, id: str = "") -> None:
+        self.args: list[str] | None = None
+        self.env: list[str] | None = None
+        self.cwd: str | None = None
+        self.init = init  # the container's first process
+        self.detach = True  # nobody stays to relay and reap
+        self.id = id  # the container's id, or the exec's
+        self.spec = None  # spec.model.Process: what is really run
+        self.console_socket: str | None = None
+        self.pid_file: str | None = None
+        self.preserve_fds = 0
+        self.no_pivot = False
+        self.no_new_keyring = False
+        # exec only
+        self.additional_gids: list[int] = []
+        self.caps: list[str] = []
+        self.user: str | None = None
+        self.tty = False
+        self.cgroup: list[str] = []
+        self.ignore_paused = False
+        self.no_new_privs: bool | None = None

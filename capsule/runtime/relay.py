@@ -1,0 +1,43 @@
+"""R's last act for a foreground process: become the relay, which waits, forwards and cleans up."""
+
+from __future__ import annotations
+
+import posix
+
+from capsule._ext import proc, programs
+from capsule.protocol import relay_plan
+from capsule.state import store as stores
+
+
+def plan_for(child, keeper, *, report_fd: int = -1) -> relay_plan.RelayPlan:
+    """Plan a relay that waits for a child and carries its terminal."""
+    plan = relay_plan.RelayPlan(child.pid, proc.pidfd_open(child.pid))
+    plan.master_fd = keeper.master_fd
+    plan.use_tty = keeper.master_fd >= 0
+    plan.report_fd = report_fd
+    return plan
+
+
+def add_cleanup(plan: relay_plan.RelayPlan, container, fallback_argv: list[bytes]) -> None:
+    """Have the relay remove the container at its end, by itself where that takes no hook."""
+    record, entry = container.record, container.entry
+    plan.fallback_argv = fallback_argv
+    if "poststop" in record.extra.get("hooks", []) or not record.extra.get("private_pids"):
+        plan.fallback_always = True
+        return
+    plan.cleanup_dirs = [path.encode("utf-8", "surrogateescape") for path in reversed(record.cgroup_made)]
+    path = entry.path.encode("utf-8", "surrogateescape")
+    plan.cleanup_files = [path + b"/" + name.encode() for name in
+                          (stores.RECORD, stores.JOURNAL, stores.START_SOCKET)]
+    plan.state_dir = path
+    plan.state_fd = posix.dup(entry.dir_fd)
+
+
+def become(plan: relay_plan.RelayPlan) -> None:
+    """Replace this process by the relay; never returns."""
+    keep = [fd for fd in (plan.child_pidfd, plan.master_fd, plan.report_fd, plan.state_fd, plan.lock_fd) if fd >= 0]
+    plan_fd = proc.memfd("capsule-relay-plan", relay_plan.encode(plan))
+    program_fd = programs.relay()
+    for fd in (*keep, plan_fd):
+        proc.set_cloexec(fd, False)
+    programs.become(program_fd, b"capsule", str(plan_fd).encode())

@@ -1,0 +1,66 @@
+"""start: speak to the waiting tail over the start socket, then run poststart hooks."""
+
+from __future__ import annotations
+
+import posix
+
+from capsule import log
+from capsule._ext import fdpass
+from capsule.errors import BadTransition, CapsuleError, ChildError, HookError, StateError
+from capsule.protocol import messages
+from capsule.runtime import destruction, hooks, status as statuses, tail_error
+from capsule.state import store as stores
+
+
+def start(container) -> None:
+    """Have the tail execute the program; returns when execve(2) has happened.
+
+    Raises BadTransition, ChildError, HookError: startContainer's, or poststart's after the container was
+    destroyed. The container's entry is locked by the caller.
+    """
+    extra = container.record.extra
+    if not extra.get("has_process", True):
+        raise StateError("start", container.id, "its config has no process to start")
+    try:
+        fd = fdpass.connect_seqpacket(container.entry.dir_fd, stores.START_SOCKET)
+    except OSError as err:
+        container.behavior().start()
+        # The status permits start, the socket does not: it changed in between.
+        raise BadTransition("start", container.id, "container not created", errno=err.errno or 0) from err
+    try:
+        if container.manager().is_frozen():
+            statuses.PausedStatusBehavior(container.id).start()
+        _execute(container, fd)
+    finally:
+        posix.close(fd)
+    if "poststart" in extra.get("hooks", []):
+        _poststart(container)
+
+
+def _execute(container, fd: int) -> None:
+    try:
+        messages.send(fd, messages.START)
+        kind, payload, _ = messages.receive(fd)
+    except OSError as err:
+        raise ChildError("start", container.id, "its first process died", errno=0) from err
+    if kind == messages.ERROR:
+        spec = container.config.process
+        raise tail_error.from_payload(payload, spec)
+    if kind != 0:
+        raise ChildError("start", container.id, f"unexpected message {kind} of its first process")
+
+
+def _poststart(container) -> None:
+    config = container.config
+    try:
+        hooks.run(container, "poststart", config, "running", container.record.init_process_pid)
+    except HookError:
+        # runtime-spec runtime.md#lifecycle step 9: an error, the container is stopped and goes on to its end.
+        try:
+            destruction.kill_all(container, container.manager())
+            if container.process is not None:
+                container.process.wait()
+            destruction.remove(container, container.manager(), config)
+        except CapsuleError as err:
+            log.warning(f"clean up after a failed poststart hook: {err}")
+        raise

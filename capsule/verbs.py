@@ -1,0 +1,209 @@
+"""The verbs of the command line, over runtime (R) and init (S2): the place where the two processes meet.
+
+Paths are absolute. Each verb imports what it alone needs, in R, before any clone.
+"""
+
+from __future__ import annotations
+
+
+from capsule.errors import NotFound, StateError
+from capsule.runtime import status as statuses
+from capsule.runtime.factory import Factory
+
+
+def _making_factory(root: str) -> Factory:
+    """A factory that can make processes: what S2 runs is loaded now, since S2 itself imports nothing."""
+    from capsule.init.start import start_initialization
+
+    return Factory(root, initialize=start_initialization)
+
+
+def _new_container(root: str, id: str, bundle: str):
+    from capsule.spec import load_config, read_config
+    from capsule.state import ids
+
+    ids.check_id(id)
+    config = load_config(read_config(bundle))
+    return _making_factory(root).create(id, config, bundle=bundle)
+
+
+def _first_process(id: str, options: dict):
+    from capsule.runtime.process import Process
+
+    process = Process(init=True, id=id)
+    for name, value in options.items():
+        setattr(process, name, value)
+    return process
+
+
+def create(root: str, id: str, *, bundle: str, pid_file: str | None = None, console_socket: str | None = None,
+           preserve_fds: int = 0, no_pivot: bool = False, no_new_keyring: bool = False) -> None:
+    """Create a container from a bundle; its first process waits for start."""
+    container = _new_container(root, id, bundle)
+    container.create(_first_process(id, {
+        "pid_file": pid_file, "console_socket": console_socket, "preserve_fds": preserve_fds,
+        "no_pivot": no_pivot, "no_new_keyring": no_new_keyring,
+    }))
+    container.close()
+
+
+def start(root: str, id: str) -> None:
+    """Run the program of a created container."""
+    container = Factory(root).load(id, lock=True)
+    try:
+        container.start()
+    finally:
+        container.close()
+
+
+def run(root: str, id: str, *, bundle: str, pid_file: str | None = None, console_socket: str | None = None,
+        preserve_fds: int = 0, no_pivot: bool = False, no_new_keyring: bool = False, detach: bool = False,
+        keep: bool = False, report_fd: int = -1) -> int:
+    """Create and start a container; in the foreground this process becomes the relay and does not return."""
+    from capsule.runtime import relay
+
+    container = _new_container(root, id, bundle)
+    container.create(_first_process(id, {
+        "pid_file": pid_file, "console_socket": console_socket, "preserve_fds": preserve_fds,
+        "no_pivot": no_pivot, "no_new_keyring": no_new_keyring, "detach": detach,
+    }))
+    try:
+        container.start()
+    except BaseException:
+        if not keep:
+            _remove_failed(container)
+        raise
+    if detach:
+        container.close()
+        return 0
+    plan = relay.plan_for(container.process, container.console, report_fd=report_fd)
+    if not keep:
+        relay.add_cleanup(plan, container, launcher_argv(root, "delete", "--force", id))
+    container.close()
+    relay.become(plan)
+    return 1
+
+
+def _remove_failed(container) -> None:
+    """Remove a container whose start failed; a poststart failure has removed it already."""
+    if container.entry is not None and container.entry.exists():
+        container.process.terminate()
+        container.destroy(force=True)
+
+
+def launcher_argv(root: str, *words: str) -> list[bytes]:
+    """The command line that runs another verb of this same program on the same root."""
+    from capsule.linux.own_program import program_argv
+
+    return [*program_argv(), b"--root", *[word.encode("utf-8", "surrogateescape") for word in (root, *words)]]
+
+
+def exec_(root: str, id: str, *, process_file: str | None = None, args: list[str] | None = None,
+          cwd: str | None = None, env: list[str] | None = None, user: str | None = None,
+          additional_gids: list[int] | None = None, caps: list[str] | None = None, tty: bool = False,
+          detach: bool = False, pid_file: str | None = None, console_socket: str | None = None,
+          preserve_fds: int = 0, cgroup: list[str] | None = None, ignore_paused: bool = False,
+          no_new_privs: bool | None = None, report_fd: int = -1) -> int:
+    """Run a further process; in the foreground this process becomes the relay and does not return."""
+    from capsule.runtime import relay
+    from capsule.runtime.process import Process
+
+    process = Process()
+    if process_file is not None:
+        from capsule.spec import load_process, read_file
+
+        process.spec = load_process(read_file(process_file))
+    process.args, process.cwd, process.env, process.user, process.tty = args, cwd, env, user, tty
+    process.additional_gids, process.caps, process.cgroup = additional_gids or [], caps or [], cgroup or []
+    process.detach, process.pid_file, process.console_socket = detach, pid_file, console_socket
+    process.preserve_fds, process.ignore_paused, process.no_new_privs = preserve_fds, ignore_paused, no_new_privs
+    container = _making_factory(root).load(id)
+    try:
+        child = container.exec(process)
+    finally:
+        container.close()
+    if detach:
+        return 0
+    relay.become(relay.plan_for(child, container.console, report_fd=report_fd))
+    return 1
+
+
+def kill(root: str, id: str, signal: int, all: bool = False) -> None:
+    """Send a signal to a container."""
+    container = Factory(root).load(id)
+    try:
+        container.signal(signal, all=all)
+    finally:
+        container.close()
+
+
+def delete(root: str, id: str, force: bool = False) -> None:
+    """Delete a container; with force kill it first, clean up a half-made one, and accept one that is not there."""
+    from capsule.runtime import destruction
+
+    factory = Factory(root)
+    try:
+        destruction.delete(factory.store, id, force=force, load=factory.adopt)
+    except NotFound:
+        if not force:
+            raise
+
+
+def state(root: str, id: str) -> dict:
+    """The OCI state with runc's further keys."""
+    container = Factory(root).load(id)
+    try:
+        return container.oci_state()
+    finally:
+        container.close()
+
+
+def detail(root: str, id: str) -> dict:
+    """The whole record, config parsed."""
+    container = Factory(root).load(id)
+    try:
+        return container.state().to_dict()
+    finally:
+        container.close()
+
+
+def list_(root: str) -> list[dict]:
+    """The states of all containers; one that cannot be read never hides the others."""
+    factory = Factory(root)
+    states = []
+    for id in factory.list():
+        try:
+            states.append(state(root, id))
+        except NotFound:
+            continue
+        except StateError as err:
+            states.append({"ociVersion": "", "id": id, "pid": 0, "status": "broken", "bundle": "", "rootfs": "",
+                           "created": "", "owner": "", "error": str(err)})
+    return states
+
+
+def processes(root: str, id: str) -> list[int]:
+    """The pids of a container's processes."""
+    container = Factory(root).load(id)
+    try:
+        return container.processes() if container.observe() != statuses.STOPPED else []
+    finally:
+        container.close()
+
+
+def pause(root: str, id: str) -> None:
+    """Freeze a container."""
+    container = Factory(root).load(id, lock=True)
+    try:
+        container.pause()
+    finally:
+        container.close()
+
+
+def resume(root: str, id: str) -> None:
+    """Thaw a container."""
+    container = Factory(root).load(id, lock=True)
+    try:
+        container.resume()
+    finally:
+        container.close()
