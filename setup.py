@@ -1,7 +1,7 @@
 """Build capsule: extensions, the freestanding programs and the launcher. `build_support/` holds the how.
 
     python setup.py build_ext --inplace       the extensions (CAPSULE_EXT=proc,json selects some)
-    python setup.py build_launcher            build/capsule, build/capsule-stop and build/capsule-noseal
+    python setup.py build_launcher            build/capsule, and build/capsule-stop for the tests
 """
 
 import os
@@ -44,7 +44,8 @@ class BuildExt(build_ext):
 
     def finalize_options(self):
         with build_lock():
-            programs.embed(launcher.compiler())
+            if any(modules.names_source(module, programs.EMBEDDED) for module in modules.extensions()):
+                programs.embed(launcher.compiler())
             self.distribution.ext_modules[:] = cythonize(
                 self.distribution.ext_modules, build_dir="build/cython", language_level=3, quiet=True
             )
@@ -55,10 +56,10 @@ class BuildLauncher(Command):
     """Build the launcher for use from this tree: build/capsule and the flavours that the tests need."""
 
     description = "build the launcher executable for use from the source tree"
-    user_options = [("flavours=", None, "comma-separated: capsule, capsule-stop, capsule-noseal (default: all)")]
+    user_options = [("flavours=", None, f"comma-separated, of {', '.join(launcher.FLAVOURS)} (default: the first two)")]
 
     def initialize_options(self):
-        self.flavours = ",".join(launcher.FLAVOURS)
+        self.flavours = "capsule,capsule-stop"
 
     def finalize_options(self):
         self.flavours = self.flavours.split(",")

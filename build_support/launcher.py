@@ -34,17 +34,32 @@ CODE = ("-fno-pie", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sectio
 LINK = ("-no-pie", "-Wl,--gc-sections", "-Wl,--as-needed", "-Wl,-O1", "-Wl,--hash-style=gnu", "-Wl,-z,noexecstack")
 
 
+#: Entry of the launchers that test the seal, and what it is linked with.
+SEAL_PROBE = (
+    Module("seal_probe", "tests/helpers/seal_probe.py", False),
+    Module("capsule", "capsule/__init__.py", True),
+    Module("capsule._ext", "capsule/_ext/__init__.py", True),
+    Module("capsule._ext.seal", "capsule/_ext/seal.pyx", False),
+)
+
+
 class Flavour(NamedTuple):
-    """A build of the launcher: the file name and the macros that make it differ."""
+    """A build of the launcher: file name, the macros that differ, and its modules if not all (entry first)."""
 
     name: str
-    defines: tuple[str, ...]
+    defines: tuple[str, ...] = ()
+    modules: tuple[Module, ...] = ()
 
 
 FLAVOURS = {
-    "capsule": Flavour("capsule", ()),
-    "capsule-stop": Flavour("capsule-stop", ("-DCAPSULE_STOP_POINTS",)),
-    "capsule-noseal": Flavour("capsule-noseal", ("-DCAPSULE_NO_SEAL",)),
+    flavour.name: flavour
+    for flavour in (
+        Flavour("capsule"),
+        Flavour("capsule-stop", ("-DCAPSULE_STOP_POINTS",)),
+        Flavour("capsule-noseal", ("-DCAPSULE_NO_SEAL",)),
+        Flavour("seal-probe", (), SEAL_PROBE),
+        Flavour("seal-probe-noseal", ("-DCAPSULE_NO_SEAL",), SEAL_PROBE),
+    )
 }
 
 
@@ -294,37 +309,44 @@ def build(version: str, *, library: str, flavours: list[str]) -> list[str]:
         target = "build/capsule"
         write_script(target, library)
         return [target]
-    linked = linked_modules()
+    write_if_changed(f"{ROOT}/settings.c", settings_text(variant, version, library))
+    return [build_flavour(FLAVOURS[name], variant) for name in flavours]
+
+
+def build_flavour(flavour: Flavour, variant: str) -> str:
+    """Translate, compile and link build/NAME."""
+    linked = list(flavour.modules) or linked_modules()
+    entry = flavour.modules[0].name if flavour.modules else ENTRY
     generated = f"{ROOT}/cython"
     refused = translate_all(linked, generated, jobs=JOBS)
     if refused:
         raise SystemExit(f"Cython refused: {', '.join(refused)}")
-    table, settings = f"{ROOT}/modules.c", f"{ROOT}/settings.c"
-    write_if_changed(table, table_text(linked, ENTRY))
-    write_if_changed(settings, settings_text(variant, version, library))
-    common = [module_job(module, generated) for module in linked]
-    compile_all(common, jobs=JOBS)
-    return [link_flavour(FLAVOURS[name], variant, linked, common, [table, settings]) for name in flavours]
+    table = f"{ROOT}/{flavour.name}/modules.c"
+    write_if_changed(table, table_text(linked, entry))
+    work = [module_job(module, generated) for module in linked]
+    work += [c_job(source, flavour) for source in [*flavour_sources(flavour, linked, variant), table]]
+    compiled = compile_all(work, jobs=JOBS)
+    target = f"build/{flavour.name}"
+    objects = [job.target for job in work]
+    if compiled or not is_newer(target, objects):
+        if not link(target, variant, objects, libraries(linked)):
+            raise SystemExit(f"cannot link {target} ({variant})")
+    return target
 
 
-def link_flavour(flavour: Flavour, variant: str, linked: list[Module], common: list[Compilation],
-                 generated: list[str]) -> str:
-    """Compile what is particular to a flavour, and link build/NAME."""
-    defines = tuple(define for define in flavour.defines if define == "-DCAPSULE_STOP_POINTS")
-    embedded = programs.embed(compiler(), defines=defines,
-                              directory=f"{ROOT}/{flavour.name}/programs" if defines else programs.GENERATED)
-    sources = [*core_sources(linked, embedded), *generated]
+def flavour_sources(flavour: Flavour, linked: list[Module], variant: str) -> list[str]:
+    """List the C sources of a flavour; those with stop points have freestanding programs of their own."""
+    embedded = programs.EMBEDDED
+    if any(modules.names_source(module, embedded) for module in linked):
+        stops = tuple(define for define in flavour.defines if define == "-DCAPSULE_STOP_POINTS")
+        directory = f"{ROOT}/{flavour.name}/programs" if stops else programs.GENERATED
+        embedded = programs.embed(compiler(), defines=stops, directory=directory)
+    sources = core_sources(linked, embedded)
+    sources.append(f"{ROOT}/settings.c")
     if variant == "static-frozen":
         write_if_changed(f"{ROOT}/frozen.c", frozen_text())
         sources.append(f"{ROOT}/frozen.c")
-    own = [c_job(source, flavour) for source in sources]
-    compiled = compile_all(own, jobs=JOBS)
-    target = f"build/{flavour.name}"
-    work = [*common, *own]
-    if compiled or not is_newer(target, [job.target for job in work]):
-        if not link(target, variant, [job.target for job in work], libraries(linked)):
-            raise SystemExit(f"cannot link {target} ({variant})")
-    return target
+    return sources
 
 
 def is_newer(target: str, inputs: list[str]) -> bool:

@@ -15,6 +15,7 @@ HOT = (
     "capsule/_version.py",
     "capsule/errors.py",
     "capsule/log.py",
+    "capsule/verbs.py",
     "capsule/_ext",
     "capsule/linux",
     "capsule/spec",
@@ -108,6 +109,11 @@ def extensions() -> list[Module]:
     names = only.split(",") if only else None
     found = [module_of(path) for path in sorted(glob("capsule/_ext/*.pyx"))]
     return [m for m in found if names is None or m.name.rpartition(".")[2] in names]
+
+
+def names_source(module: Module, source: str) -> bool:
+    """Tell whether a .pyx names this C source."""
+    return module.is_cython and source in directive(module.path, "sources")
 
 
 def directive(path: str, key: str) -> list[str]:
