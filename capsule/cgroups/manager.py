@@ -1,0 +1,268 @@
+"""Manager: one container's cgroups in every hierarchy, v1, v2 or both."""
+
+from __future__ import annotations
+
+import posix
+
+from capsule.cgroups import cgroupfs
+from capsule.errors import CgroupError, SpecError, Unsupported
+from capsule.linux import mountinfo
+
+UNIFIED = ""
+
+_TASKS = posix.O_WRONLY | posix.O_CLOEXEC
+_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
+
+
+def open_manager(cgroups_path: str | None, container_id: str, *, systemd: bool = False) -> Manager:
+    """Find the hierarchies and place the container in them; make nothing yet."""
+    from capsule.cgroups import layout
+
+    if systemd:
+        raise Unsupported("manage cgroups", "through systemd", "only the cgroupfs manager is built")
+    hierarchies = layout.detect(mountinfo.read_text("/proc/self/cgroup"), mountinfo.read_text("/proc/self/mountinfo"))
+    layout.place(hierarchies, cgroups_path, container_id)
+    paths = {name: hierarchy.leaf for hierarchy in hierarchies for name in hierarchy.controllers}
+    manager = Manager(paths, [], fresh=True)
+    manager.hierarchies = hierarchies
+    return manager
+
+
+class Manager:
+    """A container's cgroups: `paths` maps each controller to its directory, "" being v2; `made` is what create made."""
+
+    __slots__ = ("paths", "made", "hierarchies", "_fresh")
+
+    def __init__(self, paths: dict[str, str], made: list[str], *, fresh: bool = False) -> None:
+        self.paths = paths
+        self.made = made  # parents before children
+        self.hierarchies: list = []  # in mount order; only known to the Manager that open_manager returned
+        self._fresh = fresh
+
+    def is_v2(self) -> bool:
+        """Tell whether v2 is the only hierarchy."""
+        return len(self.paths) == 1 and UNIFIED in self.paths
+
+    # Making
+
+    def planned(self) -> list[str]:
+        """Return every directory that create() would make now, parents before children."""
+        planned = []
+        for directory in self._leaves():
+            missing = []
+            while directory and not posix.access(directory, posix.F_OK):
+                missing.append(directory)
+                directory = directory.rpartition("/")[0]
+            planned += reversed(missing)
+        return planned
+
+    def create(self) -> None:
+        """Make the cgroups, ready to be joined; on failure remove what was made.
+
+        Raises CgroupError, also when a cgroup was there before and is frozen or holds processes.
+        """
+        try:
+            for directory in self._leaves():
+                made = cgroupfs.make(directory)
+                self.made += made
+                if not made:
+                    self._check_unused(directory)
+            if "cpuset" in self.paths:
+                self._inherit_cpuset(self.paths["cpuset"], ("cpuset.cpus", "cpuset.mems"))
+        except BaseException:
+            for directory in reversed(self.made):
+                cgroupfs.remove_empty(directory)
+            self.made = []
+            raise
+
+    def _check_unused(self, directory: str) -> None:
+        count = len(cgroupfs.processes(directory))
+        if count:
+            raise CgroupError("container's cgroup is not empty", directory, f"{count} process(es) found")
+        if directory == self.paths.get("freezer", self.paths.get(UNIFIED)) and self.is_frozen():
+            raise CgroupError("container's cgroup unexpectedly frozen", directory)
+
+    def _inherit_cpuset(self, directory: str, names: tuple) -> None:
+        # A v1 cpuset starts empty, and nothing can join it before it has both cpus and memory nodes.
+        for name in names:
+            if directory in self.made or not cgroupfs.read(directory, name):
+                cgroupfs.write(directory, name, self._effective_cpuset(directory.rpartition("/")[0], name))
+
+    def _effective_cpuset(self, directory: str, name: str) -> str:
+        value = cgroupfs.read(directory, name)
+        if not value:
+            value = self._effective_cpuset(directory.rpartition("/")[0], name)
+            cgroupfs.write(directory, name, value)
+        return value
+
+    # Limits
+
+    def check(self, resources: dict, *, update: bool = False) -> None:
+        """Refuse resources that cannot be applied here, before anything is made.
+
+        Raises SpecError for values that contradict each other, CgroupError where a controller is missing,
+        Unsupported.
+        """
+        if not resources:
+            return
+        from capsule.cgroups import limits
+
+        limits.check(self.paths, resources, update=update)
+
+    def apply_early(self, resources: dict) -> None:
+        """Apply everything but memory and pids, before any process joins. Device access is restricted in any case.
+
+        Raises CgroupError.
+        """
+        if "devices" in self.paths:
+            from capsule.cgroups.v1 import devices
+
+            devices.apply(self.paths, resources.get("devices") or [])
+        if resources:
+            from capsule.cgroups import limits
+
+            limits.apply_early(self.paths, resources)
+
+    def apply_late(self, resources: dict) -> None:
+        """Apply memory and pids, after the init has become small.
+
+        Raises CgroupError.
+        """
+        if resources.get("memory") or resources.get("pids"):
+            from capsule.cgroups import limits
+
+            limits.apply_late(self.paths, resources)
+
+    def update(self, resources: dict) -> None:
+        """Change limits of a container that runs; what is not named keeps its value.
+
+        Raises SpecError, CgroupError, Unsupported.
+        """
+        self.check(resources, update=True)
+        from capsule.cgroups import limits
+
+        limits.apply_early(self.paths, resources)
+        limits.apply_late(self.paths, resources)
+
+    # Joining
+
+    def join_fds(self) -> tuple[int, list[int]]:
+        """Return (fd of the v2 directory for CLONE_INTO_CGROUP or -1, fds of the v1 `tasks` files to write "0" to).
+
+        Writing "0" moves the writing thread alone, without the grace period that cgroup.procs waits for.
+        The caller closes them. Raises CgroupError.
+        """
+        return self._open_join_fds(self.paths)
+
+    def join_fds_for_exec(self, sub: dict[str, str] | None, init_pid: int = 0) -> tuple[int, list[int]]:
+        """Return join fds for a process that enters a running container.
+
+        `sub` maps controllers, or "" for all of them, to cgroups below the container's own. Where the v2 cgroup
+        of the container cannot hold processes any more, that of the init is joined, unless `sub` names one.
+        """
+        from capsule.cgroups import enter
+
+        return self._open_join_fds(enter.targets(self.paths, sub, init_pid))
+
+    def _open_join_fds(self, paths: dict[str, str]) -> tuple[int, list[int]]:
+        unified_fd = -1
+        tasks_fds: list[int] = []
+        path = ""
+        try:
+            for path in dict.fromkeys(paths.values()):
+                if path != paths.get(UNIFIED):
+                    tasks_fds.append(posix.open(path + "/tasks", _TASKS))
+            if UNIFIED in paths:
+                path = paths[UNIFIED]
+                unified_fd = posix.open(path, _DIRECTORY)
+        except OSError as err:
+            for fd in tasks_fds:
+                posix.close(fd)
+            raise CgroupError("join cgroup", path, errno=err.errno) from err
+        return unified_fd, tasks_fds
+
+    def attach(self, pid: int) -> None:
+        """Move a process, all its threads, into every cgroup: the slow way that always works.
+
+        Raises CgroupError.
+        """
+        for directory in self._leaves():
+            cgroupfs.write(directory, "cgroup.procs", str(pid))
+
+    # Looking and acting
+
+    def pids(self) -> list[int]:
+        """Return the pids of all processes in the container's cgroups and below."""
+        return cgroupfs.processes(self.process_directory())
+
+    def process_directory(self) -> str:
+        """Return the directory that is asked for the container's processes: where they are frozen, if anywhere."""
+        for name in ("freezer", "devices", "pids"):
+            if name in self.paths:
+                return self.paths[name]
+        return next(iter(self.paths.values()))
+
+    def freeze(self, timeout: float = 10.0) -> None:
+        """Stop every process of the container, or none: after `timeout` seconds thaw again and raise CgroupError."""
+        from capsule.cgroups import freezer
+
+        freezer.freeze(self.paths, timeout)
+
+    def thaw(self) -> None:
+        """Let the container's processes run again."""
+        from capsule.cgroups import freezer
+
+        freezer.thaw(self.paths)
+
+    def is_frozen(self) -> bool:
+        """Tell whether the container's processes are frozen, or being frozen."""
+        from capsule.cgroups import freezer
+
+        return freezer.is_frozen(self.paths)
+
+    def kill(self, sig: int) -> None:
+        """Send a signal to every process of the container; SIGKILL also thaws it.
+
+        Raises CgroupError.
+        """
+        from capsule.cgroups import signals
+
+        signals.send_all(self.paths, self.process_directory(), sig)
+
+    def remove(self) -> None:
+        """Remove the container's cgroups and all below them, then the parents that create made if they are unused.
+
+        A Manager that made them removes those; one from a record removes all that the record names.
+
+        Raises CgroupError, the first one, after having tried everything.
+        """
+        failure = None
+        leaves = self._leaves()
+        for directory in leaves:
+            if self._fresh and directory not in self.made:
+                continue
+            try:
+                cgroupfs.remove(directory)
+            except CgroupError as err:
+                failure = failure or err
+        for directory in reversed(self.made):
+            if directory not in leaves:
+                cgroupfs.remove_empty(directory)
+        if failure is not None:
+            raise failure
+
+    def mounts_for_container(self) -> list[tuple[str, str, str]]:
+        """Return (directory name, mount option, the container's directory) of each hierarchy, in mount order.
+
+        The option is what a cgroup mount of the hierarchy is given, "" for v2; a name such as "cpu,cpuacct" wants
+        a link per controller beside it; the name is "" where v2 is the only hierarchy.
+        """
+        pure = self.is_v2()
+        return [
+            ("" if pure else hierarchy.name, ",".join(hierarchy.controllers), hierarchy.leaf)
+            for hierarchy in self.hierarchies
+        ]
+
+    def _leaves(self) -> list[str]:
+        # Co-mounted controllers share a directory.
+        return list(dict.fromkeys(self.paths.values()))
