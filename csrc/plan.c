@@ -349,7 +349,8 @@ static bool relay_valid(const struct relay_plan *plan)
 	if (!base->child_pid || base->child_pid > INT32_MAX || base->child_pidfd < 0)
 		return false;
 	/* A raw terminal must be restored, so no signal may end us unseen. */
-	if (base->flags & RELAY_USE_TTY && !(base->flags & RELAY_FORWARD_SIGNALS))
+	if (base->flags & RELAY_USE_TTY &&
+	    (base->master_fd < 0 || !(base->flags & RELAY_FORWARD_SIGNALS)))
 		return false;
 	if (base->flags & RELAY_FALLBACK_ALWAYS && !plan->fallback.count)
 		return false;

@@ -1,0 +1,45 @@
+/* What the files of the relay share. */
+#ifndef CAPSULE_RELAY_H
+#define CAPSULE_RELAY_H
+
+#include "plan.h"
+#include "rt.h"
+
+#define RELAY_CHUNK 4096 /* a pipe that polls writable takes so much without blocking (pipe(7)) */
+
+/* One direction of the terminal. It reads only when all that it read has been written. */
+struct relay_pump {
+	int from;
+	int to;
+	uint32_t start;
+	uint32_t end;
+	bool closed;	/* nothing more comes, or nobody takes it */
+	bool must_read; /* when nobody takes it, read on all the same: the writer must not block */
+	bool discards;
+	char data[RELAY_CHUNK];
+};
+
+/* Say in *poll what the pump waits for. */
+void capsule_relay_pump_poll(const struct relay_pump *pump, struct rt_pollfd *poll);
+
+/* Read or write once, as *poll allows. */
+void capsule_relay_pump_run(struct relay_pump *pump, const struct rt_pollfd *poll);
+
+bool capsule_relay_pump_empty(const struct relay_pump *pump);
+
+/* Read once. Returns false when there is nothing to read now. */
+bool capsule_relay_pump_fill(struct relay_pump *pump);
+
+/* Our own terminal: find it, make it raw if it feeds the container, give the container its size. */
+void capsule_relay_tty_open(int master_fd);
+void capsule_relay_tty_raw(void);
+void capsule_relay_tty_resize(int master_fd);
+void capsule_relay_tty_restore(void);
+
+/* R may have held the container's lock through an fd that is now ours. */
+void capsule_relay_unlock(const struct relay_plan *plan);
+
+/* Remove what the plan names, or have the fallback do it. */
+void capsule_relay_clean_up(const struct relay_plan *plan, char **envp);
+
+#endif
