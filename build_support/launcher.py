@@ -74,6 +74,12 @@ def c_string(text: str) -> str:
                          for byte in text.encode("utf-8", "surrogateescape")) + '"'
 
 
+def commit() -> str:
+    """Name the commit that is built, "none" outside a repository."""
+    ended = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
+    return ended.stdout.strip() or "none" if os.path.exists(".git") else "none"
+
+
 def init_name(module: Module) -> str:
     """Name a module's initialiser: unique in one executable, where base names are not."""
     return "PyInit_" + module.name.replace("_", "_1").replace(".", "_")
@@ -98,7 +104,8 @@ def table_text(linked: list[Module], entry: str) -> str:
 
 def settings_text(variant: str, version: str, library: str) -> str:
     """Write the words that capsule._launcher tells."""
-    words = {"version": version, "variant": variant, "python": python.executable(), "library": library}
+    words = {"version": version, "commit": commit(), "variant": variant, "python": python.executable(),
+             "library": library}
     lines = "".join(f"const char capsule_{name}[] = {c_string(text)};\n" for name, text in words.items())
     return f'/* Made by build_support/launcher.py. */\n#include "launcher.h"\n\n{lines}'
 
@@ -284,7 +291,7 @@ def write_script(target: str, library: str) -> None:
     """Write the last fallback: the same code, uncompiled, in an isolated Python without site."""
     place = repr(library) if library else repr(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     text = (f"#!{python.executable()} -IS\n# capsule without a compiled launcher: slower, otherwise equal.\n"
-            f"import sys\n\nsys.path.insert(0, {place})\nfrom capsule.__main__ import start\n\nstart()\n")
+            f"import sys\n\nsys.path.insert(0, {place})\nfrom capsule.__main__ import main\n\nmain()\n")
     write_if_changed(target, text)
     os.chmod(target, 0o755)
 

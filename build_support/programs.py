@@ -1,47 +1,65 @@
 """The freestanding programs (csrc/tail.c, csrc/relay.c): compiled, stripped, and written as C arrays.
 
-Each names its compiler flags in its first line: `/* build: -Os -nostdlib ... */`.
+Each says in its first lines how it is built:
+
+    /* build: -Os -nostdlib ... */        the compiler's flags
+    /* sources: rt.c plan.c */            further files of csrc/ (optional)
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 
 NAMES = ("tail", "relay")
 GENERATED = "build/generated"
 EMBEDDED = f"{GENERATED}/embedded_programs.c"
+UNWANTED_SECTIONS = (".comment", ".note.gnu.build-id", ".note.gnu.property")
 
 
-def flags_of(source: str) -> list[str]:
-    """Read the compiler flags from the `/* build: ... */` line of a freestanding program."""
+def header(source: str, key: str) -> list[str]:
+    """Read the words of a `/* key: words */` line at the head of a program's source."""
+    pattern = re.compile(rf"/\* {key}: (.*) \*/")
     with open(source, encoding="utf-8") as file:
-        head = file.readline().strip()
-    prefix, suffix = "/* build:", "*/"
-    if not (head.startswith(prefix) and head.endswith(suffix)):
-        raise SystemExit(f"{source}: the first line must be {prefix} FLAGS {suffix}")
-    return shlex.split(head[len(prefix) : -len(suffix)])
+        matches = (pattern.fullmatch(file.readline().rstrip()) for _ in range(2))
+        return next((shlex.split(match[1]) for match in matches if match), [])
 
 
-def compile_program(name: str, compiler: list[str], *, defines: tuple[str, ...] = (), directory: str = GENERATED) -> str:
-    """Compile and strip one program unless it is newer than all of csrc; return its path."""
-    source, target = f"csrc/{name}.c", f"{directory}/{name}"
-    os.makedirs(directory, exist_ok=True)
-    command = [*compiler, *flags_of(source), *defines, "-Icsrc", "-o", target + ".tmp", source]
-    newest = max(os.stat(f"csrc/{entry}").st_mtime_ns for entry in os.listdir("csrc"))
-    stamp = f"{target}.cmd"
+def sources_of(name: str) -> list[str]:
+    """List the files that a program consists of."""
+    source = f"csrc/{name}.c"
+    return [source, *(f"csrc/{other}" for other in header(source, "sources"))]
+
+
+def is_current(target: str, command: list[str]) -> bool:
+    """Tell whether the program was made by this command after the last change of any file of csrc/."""
     try:
-        with open(stamp, encoding="utf-8") as file:
+        with open(f"{target}.cmd", encoding="utf-8") as file:
             same = file.read() == shlex.join(command)
-        if same and os.stat(target).st_mtime_ns > newest:
-            return target
+        newest = max(entry.stat().st_mtime_ns for entry in os.scandir("csrc"))
+        return same and os.stat(target).st_mtime_ns > newest
     except FileNotFoundError:
-        pass
-    subprocess.run(command, check=True)
-    subprocess.run(["strip", "--strip-all", "-R", ".comment", "-R", ".note.gnu.build-id", target + ".tmp"], check=True)
+        return False
+
+
+def compile_program(name: str, compiler: list[str], *, defines: tuple[str, ...], directory: str) -> str:
+    """Compile and strip one program unless it is current; return its path."""
+    target = f"{directory}/{name}"
+    os.makedirs(directory, exist_ok=True)
+    flags = header(f"csrc/{name}.c", "build")
+    if not flags:
+        raise SystemExit(f"csrc/{name}.c: the first line must be /* build: FLAGS */")
+    command = [*compiler, *flags, *defines, "-Icsrc", "-Wl,--fatal-warnings", *sources_of(name), "-o", target + ".tmp"]
+    if is_current(target, command):
+        return target
+    if subprocess.run(command).returncode:
+        raise SystemExit(f"cannot build csrc/{name}.c: {shlex.join(command)}")
+    removals = [word for section in UNWANTED_SECTIONS for word in ("-R", section)]
+    subprocess.run(["strip", "--strip-all", *removals, target + ".tmp"], check=True)
     os.replace(target + ".tmp", target)
-    with open(stamp, "w", encoding="utf-8") as file:
+    with open(f"{target}.cmd", "w", encoding="utf-8") as file:
         file.write(shlex.join(command))
     return target
 
@@ -75,7 +93,8 @@ def embed(compiler: list[str], *, defines: tuple[str, ...] = (), directory: str 
     """Build the programs and write embedded_programs.c; return its path."""
     parts = ["/* Made by build_support/programs.py. */\n#include <stddef.h>\n"]
     for name in NAMES:
-        if not os.path.exists(f"csrc/{name}.c"):
+        if not os.path.exists(f"csrc/{name}.c") or not all(map(os.path.exists, sources_of(name))):
+            print(f"warning: csrc/{name}.c is incomplete: this build cannot start containers")
             parts.append(as_array(name, b"#!/nonexistent\n"))
             continue
         with open(compile_program(name, compiler, defines=defines, directory=directory), "rb") as file:

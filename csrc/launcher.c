@@ -2,8 +2,9 @@
  * The launcher: main(), a core-only interpreter, and an importer for the modules linked into it.
  *
  * The interpreter stops after the core phase of its start (PEP 587, _init_main = 0): no codecs, no
- * site, no path, no sys.stdout, no signal handlers. It imports from a table that the build generates
- * and from the built-in modules, nothing else: there is no path finder that a file could reach.
+ * site, no path, no sys.stdout, no signal handlers. It imports from a table that the build
+ * generates and from the built-in modules, nothing else: there is no path finder that a file could
+ * reach.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -43,7 +44,8 @@ static void fill_stdio(void)
 			_exit(STATUS_FAILED);
 }
 
-/* -- imports ------------------------------------------------------------------------------------ */
+/* -- imports ------------------------------------------------------------------------------------
+ */
 
 static int compare_name(const void *key, const void *entry)
 {
@@ -64,7 +66,8 @@ static int is_built_in(const char *name)
 	return 0;
 }
 
-/* The least object that module creation accepts as a spec: a namespace with the attributes it reads. */
+/* The least object that module creation accepts as a spec: a namespace with the attributes it
+ * reads. */
 static PyObject *make_spec(PyObject *name, PyObject *parent, int is_package)
 {
 	PyObject *example = PySys_GetObject("implementation"), *spec = NULL, *none, *attributes;
@@ -79,7 +82,8 @@ static PyObject *make_spec(PyObject *name, PyObject *parent, int is_package)
 	if (none && attributes && is_package) {
 		PyObject *path = PyList_New(0);
 
-		if (!path || PyDict_SetItemString(attributes, "submodule_search_locations", path) < 0)
+		if (!path ||
+		    PyDict_SetItemString(attributes, "submodule_search_locations", path) < 0)
 			Py_CLEAR(attributes);
 		Py_XDECREF(path);
 	} else if (attributes &&
@@ -124,7 +128,8 @@ fail:
 
 static PyObject *load(PyObject *name);
 
-/* Split "a.b.c" into the loaded package "a.b" (a new reference, NULL at top level) and return "c". */
+/* Split "a.b.c" into the loaded package "a.b" (a new reference, NULL at top level) and return "c".
+ */
 static const char *load_parent(const char *name, PyObject **parent_name, PyObject **parent)
 {
 	const char *dot = strrchr(name, '.');
@@ -142,7 +147,8 @@ static const char *load_parent(const char *name, PyObject **parent_name, PyObjec
 }
 
 /* Create a module of the table, enter it into sys.modules and run it. */
-static PyObject *create_module(const struct capsule_module *entry, PyObject *name, PyObject *parent_name)
+static PyObject *create_module(const struct capsule_module *entry, PyObject *name,
+			       PyObject *parent_name)
 {
 	PyObject *modules = PyImport_GetModuleDict(), *definition = entry->init(), *spec, *module;
 
@@ -215,7 +221,8 @@ static PyObject *find_and_load(PyObject *self, PyObject *args)
 	return load(name);
 }
 
-/* importlib._bootstrap._handle_fromlist(module, fromlist, import_): `from package import submodule` */
+/* importlib._bootstrap._handle_fromlist(module, fromlist, import_): `from package import submodule`
+ */
 static PyObject *handle_fromlist(PyObject *self, PyObject *args)
 {
 	PyObject *module, *names, *import, *name, *package, *full, *found;
@@ -258,15 +265,16 @@ static int install_importer(void)
 	return importlib ? PyModule_AddFunctions(importlib, importer) : -1;
 }
 
-/* -- capsule._launcher -------------------------------------------------------------------------- */
+/* -- capsule._launcher --------------------------------------------------------------------------
+ */
 
-/* The front reads the command line with click, which lives in the site-packages of the installation. */
-static const char start_front[] =
-	"import sys\n"
-	"library = sys.argv.pop(1)\n"
-	"if library: sys.path.insert(0, library)\n"
-	"from capsule.cli.front import main\n"
-	"sys.exit(main(sys.argv))\n";
+/* The front reads the command line with click, which lives in the site-packages of the
+ * installation. */
+static const char start_front[] = "import sys\n"
+				  "library = sys.argv.pop(1)\n"
+				  "if library: sys.path.insert(0, library)\n"
+				  "from capsule.cli.front import main\n"
+				  "sys.exit(main(['capsule', *sys.argv[1:]]))\n";
 
 /*
  * The Python beside the launcher (a virtual environment moved or copied, a distribution's /usr/bin)
@@ -274,7 +282,8 @@ static const char start_front[] =
  */
 static const char *choose_python(char *buffer, size_t size)
 {
-	static const char beside[] = "python" Py_STRINGIFY(PY_MAJOR_VERSION) "." Py_STRINGIFY(PY_MINOR_VERSION);
+	static const char beside[] =
+		"python" Py_STRINGIFY(PY_MAJOR_VERSION) "." Py_STRINGIFY(PY_MINOR_VERSION);
 	ssize_t length;
 	char *slash;
 
@@ -331,14 +340,18 @@ static PyMethodDef launcher_functions[] = {
 static int launcher_exec(PyObject *module)
 {
 	char path[4096];
+	const char *const constants[][2] = {
+		{ "variant", capsule_variant },
+		{ "version", capsule_version },
+		{ "commit", capsule_commit },
+		{ "library", capsule_library },
+		{ "python", choose_python(path, sizeof(path)) },
+	};
 
-	return PyModule_AddStringConstant(module, "variant", capsule_variant) < 0 ||
-			       PyModule_AddStringConstant(module, "version", capsule_version) < 0 ||
-			       PyModule_AddStringConstant(module, "library", capsule_library) < 0 ||
-			       PyModule_AddStringConstant(module, "python",
-							  choose_python(path, sizeof(path))) < 0 ?
-		       -1 :
-		       0;
+	for (size_t i = 0; i < sizeof(constants) / sizeof(constants[0]); i++)
+		if (PyModule_AddStringConstant(module, constants[i][0], constants[i][1]) < 0)
+			return -1;
+	return 0;
 }
 
 static PyModuleDef_Slot launcher_slots[] = {
@@ -361,7 +374,8 @@ PyMODINIT_FUNC PyInit_capsule__launcher(void)
 	return PyModuleDef_Init(&launcher_definition);
 }
 
-/* -- main --------------------------------------------------------------------------------------- */
+/* -- main ---------------------------------------------------------------------------------------
+ */
 
 static void check(PyStatus status)
 {
@@ -439,7 +453,8 @@ static void print_attribute(PyObject *object, const char *name)
 	Py_XDECREF(value);
 }
 
-/* Print file, line and function of each frame; PyErr_Print would open the files, by relative names. */
+/* Print file, line and function of each frame; PyErr_Print would open the files, by relative names.
+ */
 static void print_frames(PyObject *traceback)
 {
 	Py_INCREF(traceback);

@@ -17,6 +17,7 @@ extern const size_t capsule_module_count;
 extern const char capsule_entry[];
 
 extern const char capsule_version[];
+extern const char capsule_commit[];
 /* How this executable was linked: static-frozen, static or shared. */
 extern const char capsule_variant[];
 /* The Python it was built with, and the directory that holds the package ("" = site finds it). */

@@ -18,9 +18,12 @@ static int sealed;
  * default implementations open source files by the names that the traceback carries.
  */
 static const char *const refused_events[] = {
-	"import",	"compile",	 "exec",	    "open",
-	"marshal.loads", "code.__new__", "os.system",	    "os.exec",
-	"os.fork",	"os.forkpty",	 "os.posix_spawn",  "os.spawn",
+	"import",	  "compile",
+	"exec",		  "open",
+	"marshal.loads",  "code.__new__",
+	"os.system",	  "os.exec",
+	"os.fork",	  "os.forkpty",
+	"os.posix_spawn", "os.spawn",
 	"sys.excepthook", "sys.unraisablehook",
 };
 

@@ -17,10 +17,12 @@
  */
 extern void (*capsule_seal_report)(const char *event);
 
-/* Install the hook, once; before Py_Initialize where possible. Returns 0, or -1 (a Python error is set). */
+/* Install the hook, once; before Py_Initialize where possible. Returns 0, or -1 (a Python error is
+ * set). */
 int capsule_seal_install(void);
 
-/* Empty the import machinery and raise the flag. Returns 0, or -1 (a Python error is set). Needs the GIL. */
+/* Empty the import machinery and raise the flag. Returns 0, or -1 (a Python error is set). Needs
+ * the GIL. */
 int capsule_seal(void);
 
 /* Tell whether the flag is up. */
