@@ -34,6 +34,11 @@ def main(argv: list) -> int:
     if _io.BytesIO(b"x").read() != b"x" or not sys.version_info >= (3, 11):
         return 4
     try:
+        bytes([0xFF]).decode()
+        return 6
+    except UnicodeDecodeError:
+        pass
+    try:
         __import__("os")
     except ImportError:
         return 0

@@ -406,6 +406,12 @@ static void start_interpreter(void)
 	check(Py_InitializeFromConfig(&config));
 	/* One command, then _exit: a collection would only dirty pages that stages share with R. */
 	PyGC_Disable();
+	/*
+	 * The codec registry imports this on the first undecodable byte, only to have it imported.
+	 * UTF-8 and its error handlers are in C; there are no other codecs here.
+	 */
+	if (!PyImport_AddModule("encodings"))
+		die("the codec registry cannot be prepared");
 	if (install_importer() < 0)
 		die("the importer cannot be installed");
 }

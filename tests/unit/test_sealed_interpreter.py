@@ -64,9 +64,13 @@ def test_sealed_interpreter_ends_on_what_could_load_code(
     action: str, kind: str, launchers: dict[str, Path], hostile: Path
 ) -> None:
     ended = run(interpreters(launchers, kind, action), hostile)
+    assert "PLANTED" not in ended.stderr
+    if (action, kind) == ("codec", "launcher"):
+        # There is no search function that could be asked.
+        assert ended.returncode == RAISED
+        return
     assert ended.returncode == SEALED
     assert re.search(r"^capsule: sealed interpreter: refused [\w.]+$", ended.stderr, re.MULTILINE)
-    assert "PLANTED" not in ended.stderr
 
 
 @pytest.mark.parametrize("kind", ["launcher", "ordinary"])

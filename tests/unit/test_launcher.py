@@ -1,0 +1,142 @@
+"""The launcher: which variants this Python offers, what reaches its imports, how it fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from build_support import launcher, modules, python  # noqa: E402
+
+SETUP = [sys.executable, "-W", "ignore", "setup.py", "-q", "build_launcher"]
+
+
+@pytest.fixture(scope="module")
+def capsule() -> Path:
+    """Build the launcher of this tree."""
+    subprocess.run([*SETUP, "--flavours=capsule"], cwd=ROOT, check=True)
+    return ROOT / "build" / "capsule"
+
+
+@pytest.fixture(scope="module")
+def probe() -> Path:
+    """Build a launcher whose whole program is tests/helpers/seal_probe.py."""
+    subprocess.run([*SETUP, "--flavours=seal-probe"], cwd=ROOT, check=True)
+    return ROOT / "build" / "seal-probe"
+
+
+def run(*command: str | bytes | Path, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, env={}, timeout=60, **options)
+
+
+@pytest.mark.parametrize("variant", launcher.VARIANTS)
+def test_every_variant_this_python_offers_links_and_starts(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    if launcher.link_flags(variant) is None:
+        pytest.skip("this Python has no such library")
+    with launcher_lock():
+        assert launcher.probe(variant, "0") is not None
+
+
+def launcher_lock():
+    from build_support.lock import build_lock
+
+    return build_lock()
+
+
+def test_static_variant_is_chosen_where_libpython_a_exists(capsule: Path) -> None:
+    if python.static_library() is None:
+        pytest.skip("no libpython.a")
+    assert "launcher: static-frozen\n" in run(capsule, "--version").stdout
+
+
+def test_own_inittab_has_what_the_hot_path_may_import() -> None:
+    assert modules.BUILT_IN - {"__future__"} <= set(launcher.INITTAB)
+
+
+def test_every_hot_module_is_in_the_table_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    names = [module.name for module in launcher.linked_modules()]
+    assert len(names) == len(set(names))
+    assert {"capsule.errors", "capsule.cli.main", "capsule._ext.seal", launcher.ENTRY} <= set(names)
+    assert "capsule.cli.front" not in names
+
+
+def test_initialisers_of_equal_base_names_differ() -> None:
+    paths = ["capsule/a/b_c.py", "capsule/a_b/c.py", "capsule/a/b/c.py"]
+    assert len({launcher.init_name(modules.module_of(path)) for path in paths}) == len(paths)
+
+
+def test_version_tells_the_variant_without_environment_or_package_on_the_path(capsule: Path, tmp_path: Path) -> None:
+    ended = run(capsule, "--version", cwd=tmp_path)
+    assert ended.returncode == 0
+    assert ended.stdout.startswith("capsule version ")
+
+
+def test_planted_modules_in_the_working_directory_are_not_loaded(capsule: Path, tmp_path: Path) -> None:
+    package = tmp_path / "capsule"
+    package.mkdir()
+    for name in ("os.py", "posix.py", "io.py", "click.py", "sitecustomize.py", "capsule/__init__.py"):
+        (tmp_path / name).write_text("raise SystemExit('PLANTED')\n")
+    for word in ("--version", "--help"):
+        ended = run(capsule, word, cwd=tmp_path)
+        assert (ended.returncode, "PLANTED" in ended.stdout + ended.stderr) == (0, False)
+
+
+def test_click_commands_run_in_a_full_python_from_any_directory(capsule: Path) -> None:
+    ended = run(capsule, "create", "--help", cwd="/")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "--bundle" in ended.stdout
+
+
+def test_environment_of_python_is_ignored(capsule: Path, tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise SystemExit('PLANTED')\n")
+    environment = {"PYTHONPATH": str(tmp_path), "PYTHONHOME": "/nonexistent", "PYTHONSTARTUP": str(tmp_path)}
+    ended = subprocess.run([capsule, "--help"], env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+def test_closed_standard_descriptors_are_not_given_to_other_files(
+    closed: tuple[int, ...], capsule: Path
+) -> None:
+    def close() -> None:
+        for number in closed:
+            os.close(number)
+
+    with subprocess.Popen([capsule, "--version"], preexec_fn=close, stdout=subprocess.DEVNULL) as process:
+        assert process.wait(60) == 0
+
+
+def test_unexpected_error_is_one_line(probe: Path) -> None:
+    ended = run(probe, b"\xff")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("capsule: UnicodeDecodeError: ")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_unexpected_error_is_traced_with_debug(probe: Path) -> None:
+    ended = run(probe, b"\xff", "--debug")
+    assert ended.returncode == 1
+    assert "seal_probe.py:" in ended.stderr and " main" in ended.stderr.splitlines()[-1].replace(".main", " main")
+
+
+def test_fallback_answers_as_the_launcher_does(capsule: Path, tmp_path: Path) -> None:
+    fallback = [sys.executable, "-I", "-S", str(ROOT / "capsule" / "__main__.py")]
+    for words in (["--version"], ["state", "no such id"], ["frob"]):
+        mine, other = run(capsule, *words, cwd=tmp_path), run(*fallback, *words, cwd=tmp_path)
+        assert mine.returncode == other.returncode
+        if words != ["--version"]:
+            assert mine.stdout == other.stdout
+
+
+def test_script_variant_runs_the_same_code(tmp_path: Path) -> None:
+    script = tmp_path / "capsule"
+    launcher.write_script(str(script), str(ROOT))
+    assert run(script, "--version", cwd="/").stdout.startswith("capsule version ")
