@@ -173,7 +173,9 @@ COMMANDS = (
 )
 
 # What the library starts (docs/api.md); not for people, so absent from help.
-HIDDEN_COMMANDS: tuple = ()
+HIDDEN_COMMANDS = (
+    ("_serve", "cmd_serve", (1, 1), False, "<fd>", "execute one request of the library", ()),
+)
 
 
 def find_command(name: str) -> tuple | None:

@@ -1,0 +1,155 @@
+"""Start the launcher: posix_spawn with clean signals and exactly the descriptors it is meant to have.
+
+The host program is never forked: threads, event loops and large heaps in it do not matter, and its SIGCHLD handling
+neither (children are reaped by pidfd, waitid(2) P_PIDFD, so `wait` calls of the host do not meet ours).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from capsule._ext import fdpass
+from capsule.client.process import Stream
+from capsule.errors import CapsuleError
+
+LAUNCHER_VARIABLE = "CAPSULE_LAUNCHER"  # names the launcher to test; nothing else should set it
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_FIRST_FREE = 3
+# Copies of the descriptors to pass are made above every number that one of them is moved to.
+_COPIES = 64
+_FALLBACK = "import sys; sys.path.insert(0, sys.argv[1]); from capsule.cli.main import main; sys.exit(main(%s))"
+_BYTES_ARGV = "[word.encode('utf-8', 'surrogateescape') for word in ['capsule', *sys.argv[2:]]]"
+
+_unreaped: list[Launched] = []
+_unreaped_lock = threading.Lock()
+
+
+class Launched:
+    """A started launcher: its socket and its pidfd. Reaped once it has ended, at the latest by a later start."""
+
+    __slots__ = ("pid", "pidfd", "socket_fd", "status", "_lock")
+
+    def __init__(self, pid: int, pidfd: int, socket_fd: int) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.socket_fd = socket_fd
+        self.status: int | None = None  # exit status, 128 + signal; -1 where somebody else has reaped it
+        self._lock = threading.Lock()
+
+    def __del__(self) -> None:
+        if self.socket_fd >= 0:
+            os.close(self.socket_fd)
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+
+    def reap(self, *, block: bool) -> int | None:
+        """Return the exit status; without `block`, None while it runs."""
+        with self._lock:
+            if self.status is None:
+                self.status = self._wait(os.WEXITED | (0 if block else os.WNOHANG))
+            return self.status
+
+    def _wait(self, options: int) -> int | None:
+        if self.pidfd < 0:
+            return -1
+        try:
+            result = os.waitid(os.P_PIDFD, self.pidfd, options)
+        except ChildProcessError:
+            # The host ignores SIGCHLD or waits for any child: the status went there.
+            return -1
+        if result is None:
+            return None
+        return result.si_status if result.si_code == os.CLD_EXITED else 128 + result.si_status
+
+
+def start(streams: Sequence[Stream], preserve_fds: Sequence[int] = ()) -> Launched:
+    """Start the launcher to serve one request, with these for 0-2 and from 3 on.
+
+    Raises CapsuleError where there is no launcher or it cannot be started.
+    """
+    reap_finished()
+    ours_fd, theirs_fd = fdpass.seqpacket_pair()
+    copies: list[int] = []
+    try:
+        socket_number = _FIRST_FREE + len(preserve_fds)
+        for number, stream in enumerate(streams):
+            copies.append(_copy(stream, number))
+        copies += [_duplicate(fd, _COPIES) for fd in (*preserve_fds, theirs_fd)]
+        actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(copies)]
+        argv = [*command(), "_serve", str(socket_number)]
+        try:
+            pid = os.posix_spawn(
+                argv[0], argv, _environment(), file_actions=actions, setsid=True, setsigmask=(),
+                setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+            )  # fmt: skip
+        except OSError as err:
+            raise CapsuleError("start launcher", argv[0], errno=err.errno or 0) from err
+    except BaseException:
+        os.close(ours_fd)
+        raise
+    finally:
+        os.close(theirs_fd)
+        for fd in copies:
+            os.close(fd)
+    launched = Launched(pid, _open_pidfd(pid), ours_fd)
+    with _unreaped_lock:
+        _unreaped.append(launched)
+    return launched
+
+
+def reap_finished() -> None:
+    """Reap what has ended and nobody waited for."""
+    with _unreaped_lock:
+        _unreaped[:] = [each for each in _unreaped if each.status is None and each.reap(block=False) is None]
+
+
+def command() -> list[str]:
+    """Return the words that start capsule: the launcher, or this Python where none was built.
+
+    The launcher is looked for beside this interpreter and, in a source tree, where the build leaves it.
+    """
+    chosen = os.environ.get(LAUNCHER_VARIABLE)
+    if chosen:
+        return [chosen]
+    tree = Path(__file__).resolve().parents[2]
+    for path in (Path(sys.prefix, "bin", "capsule"), tree / "build" / "capsule"):
+        if os.access(path, os.X_OK):
+            return [str(path)]
+    return [sys.executable, "-I", "-S", "-c", _FALLBACK % _BYTES_ARGV, str(tree)]
+
+
+def _environment() -> dict[str, str]:
+    """Return what the runtime may see: nothing of the host's that could change what it does."""
+    return {"PATH": _PATH}
+
+
+def _open_pidfd(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        # It ended and the kernel reaped it, for the host ignores SIGCHLD. The socket still tells how it went.
+        return -1
+
+
+def _copy(stream: Stream, number: int) -> int:
+    """Return a copy of what becomes descriptor `number`; the caller's own for None, /dev/null where that is closed."""
+    if stream is None:
+        try:
+            return _duplicate(number, _COPIES)
+        except OSError:
+            null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                return _duplicate(null_fd, _COPIES)
+            finally:
+                os.close(null_fd)
+    return _duplicate(stream if isinstance(stream, int) else stream.fileno(), _COPIES)
+
+
+def _duplicate(fd: int, least: int) -> int:
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least)
