@@ -1,0 +1,86 @@
+"""Bundles with hostile roots, a decoy beside them, and rootfs plans carried out in a child's own namespaces."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CHILD = Path(__file__).with_name("rootfs_child.py")
+
+NEW_API = ["open_tree", "move_mount", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr"]
+#: What a kernel, or a filter around us, may lack; every mount test runs once with each.
+KERNELS = {"modern": [], "no-openat2": ["openat2"], "no-setattr": ["mount_setattr"], "legacy": [*NEW_API, "openat2"]}
+
+PROC = {"destination": "/proc", "type": "proc", "source": "proc"}
+DEV = {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"]}
+PTS = {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+       "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]}  # fmt: skip
+SYS = {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]}
+
+IN_MOUNT_NS = ["unshare", "--mount", "--pid", "--fork", "--ipc", "--net", "--propagation", "private"]
+IN_USER_NS = [*IN_MOUNT_NS, "--user", "--map-users=100000,0,65536", "--map-groups=100000,0,65536",
+              "--setuid=0", "--setgid=0"]  # fmt: skip
+
+
+class RootfsBundle:
+    """A bundle with an almost empty root, and a decoy directory outside it that nobody may touch."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "bundle"
+        self.rootfs = self.path / "rootfs"
+        self.rootfs.mkdir(parents=True)
+        self.decoy = directory / "decoy"
+        self.decoy.mkdir()
+        for name in ("ptmx", "console", "null", "core_pattern", "passwd", "fd"):
+            (self.decoy / name).write_text(f"decoy {name}\n")
+        (self.decoy / "dir").mkdir()
+        for name in ("proc", "dev", "sys", "etc", "tmp"):
+            (self.rootfs / name).mkdir()
+
+    def replace(self, name: str, target: str | None = None) -> Path:
+        """Remove a name of the root and, with a target, put a symbolic link there."""
+        path = self.rootfs / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        if target is not None:
+            path.symlink_to(target)
+        return path
+
+    def decoy_state(self) -> dict[str, tuple]:
+        """Describe everything about the decoy that a runtime could have changed."""
+        found = {}
+        for path in [self.decoy, *sorted(self.decoy.rglob("*"))]:
+            st = path.lstat()
+            content = hashlib.sha256(path.read_bytes()).hexdigest() if stat.S_ISREG(st.st_mode) else ""
+            found[str(path)] = (st.st_ino, st.st_mode, st.st_uid, st.st_gid, st.st_mtime_ns, st.st_nlink, content)
+        return found
+
+    def run(self, mounts: list[dict] | None = None, probe: str = "", *, within: list[str] = IN_MOUNT_NS,
+            linux: dict | None = None, top: dict | None = None, **request: object) -> dict:  # fmt: skip
+        """Carry out the plan of a config with these mounts; return the child's answer."""
+        config = {
+            "ociVersion": "1.0.2",
+            "root": {"path": "rootfs"},
+            "process": {"cwd": "/", "args": ["sh"], "user": {"uid": 0, "gid": 0}, **request.pop("process", {})},
+            "mounts": [PROC, DEV, PTS] if mounts is None else mounts,
+            "linux": {"namespaces": [{"type": word} for word in ("pid", "mount", "ipc", "network")], **(linux or {})},
+            **(top or {}),
+        }
+        document = json.dumps({"config": config, "bundle": str(self.path), "probe": probe, **request})
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [*within, sys.executable, str(CHILD)], input=document, capture_output=True, text=True, env=environment,
+            timeout=60, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise AssertionError(f"the child failed ({done.returncode}): {done.stderr}")
+        return json.loads(done.stdout)

@@ -1,0 +1,126 @@
+"""Carry out a rootfs plan as S2 would, in namespaces that the caller made, and report what the root then holds.
+
+Run as a program: a JSON request on stdin, a JSON answer on stdout. While operations run, an audit hook forbids
+what the sealed interpreter forbids.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+
+from capsule.errors import CapsuleError
+from capsule.rootfs import lookup, pivot
+from capsule.rootfs.operations import Context
+from capsule.rootfs.plan import from_data, make
+from capsule.spec.load import load_config
+
+FORBIDDEN = ("import", "open", "exec", "compile", "subprocess.Popen", "os.")
+#: fsopen, open_tree, move_mount, mount_setattr, fsconfig, fsmount, fspick, openat2: for `missing`
+NUMBERS = {
+    "open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433,
+    "openat2": 437, "mount_setattr": 442,
+}  # fmt: skip
+
+sealed = False
+
+
+def audit(event: str, arguments: tuple) -> None:
+    if sealed and event.startswith(FORBIDDEN):
+        sys.stderr.write(f"audit event in a sealed interpreter: {event} {arguments!r}\n")
+        os._exit(99)
+
+
+def deny(names: list[str]) -> None:
+    """Answer ENOSYS to some system calls from now on: a classic BPF filter, one comparison for each."""
+    allow, refuse = 0x7FFF0000, 0x00050000 | 38
+    code = [(0x20, 0, 0, 0)]  # load the system call's number
+    for index, name in enumerate(names):
+        code.append((0x15, len(names) - index, 0, NUMBERS[name]))
+    code += [(0x06, 0, 0, allow), (0x06, 0, 0, refuse)]
+    raw = b"".join(
+        op.to_bytes(2, "little") + bytes([jt, jf]) + k.to_bytes(4, "little") for op, jt, jf, k in code
+    )
+    buffer = ctypes.create_string_buffer(raw)
+
+    class Program(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    program = Program(len(code), ctypes.addressof(buffer))
+    libc.prctl(38, 1, 0, 0, 0)
+    if libc.prctl(22, 2, ctypes.byref(program), 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "PR_SET_SECCOMP")
+
+
+def mountinfo() -> list[dict]:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        rows = [line.split(" - ") for line in file.read().splitlines()]
+    found = []
+    for head, tail in rows:
+        fields, rest = head.split(), tail.split()
+        found.append(
+            {"root": fields[3], "point": fields[4], "options": fields[5].split(","), "tags": fields[6:],
+             "type": rest[0], "source": rest[1], "super": rest[2].split(",")}
+        )  # fmt: skip
+    return found
+
+
+def carry_out(request: dict, answer: dict) -> None:
+    global sealed
+    config = load_config(json.dumps(request["config"]).encode())
+    plan = make(
+        config, bundle=request["bundle"], in_userns=request.get("in_userns", False),
+        has_mount_ns=request.get("has_mount_ns", True), console=request.get("console", False),
+        cgroup_mounts=[tuple(row) for row in request.get("cgroup_mounts", [])], no_pivot=request.get("no_pivot", False),
+    )  # fmt: skip
+    plan = from_data(plan.to_data())
+    ctx = Context(plan.rootfs_path)
+    before = open_fds()
+    sealed = True
+    for operation in plan.prepare:
+        operation.execute(ctx)
+    sealed = False
+    exec(request.get("before_pivot", ""), {"os": os, "ctx": ctx, "answer": answer})
+    sealed = True
+    pivot.pivot(ctx)
+    for operation in plan.finish:
+        operation.execute(ctx)
+    sealed = False
+    namespace = {"os": os, "ctx": ctx, "answer": answer, "lookup": lookup, "mountinfo": mountinfo}
+    exec(request.get("probe", ""), namespace)
+    for fd in (ctx.console_master, ctx.console_slave):
+        if fd >= 0:
+            os.close(fd)
+    ctx.close()
+    answer["leaked"] = sorted(open_fds() - before)
+
+
+def open_fds() -> set[int]:
+    found = set()
+    for fd in range(256):
+        try:
+            os.fstat(fd)
+        except OSError:
+            continue
+        found.add(fd)
+    return found
+
+
+def main() -> None:
+    request = json.load(sys.stdin)
+    answer: dict = {}
+    if request.get("missing"):
+        deny(request["missing"])
+    sys.addaudithook(audit)
+    try:
+        carry_out(request, answer)
+    except CapsuleError as err:
+        answer["error"] = str(err)
+    json.dump(answer, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
