@@ -36,15 +36,16 @@ def detect(cgroup_text: str, mountinfo_text: str) -> list[Hierarchy]:
     Raises CgroupError when there is none.
     """
     lines: dict[str, tuple[str, str]] = {}  # controller -> (the line's controllers, own cgroup)
-    for line in cgroup_text.splitlines():
-        controllers, own = line.split(":", 2)[1:]
+    for text in cgroup_text.splitlines():
+        controllers, own = text.split(":", 2)[1:]
         for controller in controllers.split(","):
             lines[controller] = (controllers, own)
     found: dict[str, Hierarchy] = {}
     for entry in mountinfo.parse_cgroups(mountinfo_text):
-        controllers, own = _line_of(entry, lines)
-        if controllers is None:
+        line = _line_of(entry, lines)
+        if line is None:
             continue
+        controllers, own = line
         root = entry[mountinfo.ROOT]
         inside = relative_to(own, root)
         # The first mount counts (others are bind mounts into containers), unless a later one shows our own cgroup.
@@ -60,13 +61,13 @@ def detect(cgroup_text: str, mountinfo_text: str) -> list[Hierarchy]:
     return list(found.values())
 
 
-def _line_of(entry: tuple, lines: dict[str, tuple[str, str]]) -> tuple[str | None, str]:
+def _line_of(entry: tuple, lines: dict[str, tuple[str, str]]) -> tuple[str, str] | None:
     if entry[mountinfo.TYPE] == "cgroup2":
-        return lines.get(UNIFIED, (None, ""))
+        return lines.get(UNIFIED)
     for word in entry[mountinfo.SUPER_OPTIONS].split(","):
         if word and word in lines:
             return lines[word]
-    return None, ""
+    return None
 
 
 def relative_to(path: str, root: str) -> str | None:

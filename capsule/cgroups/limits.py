@@ -72,22 +72,36 @@ def _refuse_v2(resources: dict) -> None:
 def _subject(name: str):
     # Written out: the launcher's importer knows linked modules only, and the build finds them by these lines.
     if name == "pids":
-        from capsule.cgroups.v1 import pids as module
-    elif name == "memory":
-        from capsule.cgroups.v1 import memory as module
-    elif name == "cpu":
-        from capsule.cgroups.v1 import cpu as module
-    elif name == "cpuset":
-        from capsule.cgroups.v1 import cpuset as module
-    elif name == "blkio":
-        from capsule.cgroups.v1 import blkio as module
-    elif name == "hugetlb":
-        from capsule.cgroups.v1 import hugetlb as module
-    elif name == "network":
-        from capsule.cgroups.v1 import network as module
-    else:
-        from capsule.cgroups.v1 import rdma as module
-    return module
+        from capsule.cgroups.v1 import pids
+
+        return pids
+    if name == "memory":
+        from capsule.cgroups.v1 import memory
+
+        return memory
+    if name == "cpu":
+        from capsule.cgroups.v1 import cpu
+
+        return cpu
+    if name == "cpuset":
+        from capsule.cgroups.v1 import cpuset
+
+        return cpuset
+    if name == "blkio":
+        from capsule.cgroups.v1 import blkio
+
+        return blkio
+    if name == "hugetlb":
+        from capsule.cgroups.v1 import hugetlb
+
+        return hugetlb
+    if name == "network":
+        from capsule.cgroups.v1 import network
+
+        return network
+    from capsule.cgroups.v1 import rdma
+
+    return rdma
 
 
 def need(paths: dict[str, str], controller: str, limit: str, file: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from capsule.cgroups import cgroupfs
-from capsule.errors import CgroupError, SpecError, Unsupported
+from capsule.errors import CgroupError, Unsupported
 from capsule.linux import mountinfo
 
 UNIFIED = ""
@@ -47,7 +47,7 @@ class Manager:
 
     def planned(self) -> list[str]:
         """Return every directory that create() would make now, parents before children."""
-        planned = []
+        planned: list[str] = []
         for directory in self._leaves():
             missing = []
             while directory and not posix.access(directory, posix.F_OK):

@@ -29,12 +29,11 @@ def from_bytes(data: bytes) -> list[tuple[str, list]]:
             continue
         try:
             entry = json.loads(line)
-            kind, values = entry["kind"], entry["values"]
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             # Whoever reads a journal cleans up after a crash: what can be read must be cleaned up all the same.
             continue
-        if isinstance(kind, str) and isinstance(values, list):
-            entries.append((kind, values))
+        if isinstance(entry, dict) and isinstance(entry.get("kind"), str) and isinstance(entry.get("values"), list):
+            entries.append((entry["kind"], entry["values"]))
     return entries
 
 

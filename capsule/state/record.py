@@ -111,6 +111,8 @@ def from_bytes(data: bytes, id: str) -> StateStorage:
         head = json.loads(head_text + b"}")
     except ValueError as err:
         raise _corrupt(id, str(err)) from err
+    if not isinstance(head, dict):
+        raise _corrupt(id, "it is not an object")
     version = head.get("schema_version")
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise _corrupt(id, f"its schema version is {version}, this capsule knows {SCHEMA_VERSION}")

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capsule.errors import StateError
@@ -26,6 +26,7 @@ def test_bad_id_is_refused(id):
         ids.check_id(id)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=8) | st.text(alphabet="aZ9_+-./\n\0 ", max_size=6))
 def test_rule_is_the_regular_expression(id):
     assert ids.is_valid(id) == (RULE.fullmatch(id) is not None)

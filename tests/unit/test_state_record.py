@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capsule.errors import CorruptRecord
@@ -23,6 +23,7 @@ def make(**fields):
     return storage
 
 
+@settings(deadline=None)
 @given(
     paths=st.dictionaries(TEXT, TEXT, max_size=4),
     bundle=TEXT,
@@ -60,6 +61,7 @@ def test_every_truncation_is_refused():
             record.from_bytes(data[:size], "web")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_noise_is_refused(data):
     with pytest.raises(CorruptRecord):
@@ -107,6 +109,7 @@ def test_namespace_paths_have_the_keys_of_the_record():
     }  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(TEXT, st.lists(TEXT | st.integers(0, 2**40), max_size=3)), max_size=4), st.integers(0, 60))
 def test_journal_cut_short_keeps_every_whole_line(entries, lost):
     lines = [journal.to_line(kind, tuple(values)) for kind, values in entries]

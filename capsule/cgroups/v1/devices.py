@@ -15,6 +15,8 @@ from capsule.errors import CgroupError, SpecError, Unsupported
 
 ANY = -1
 
+_PATH = "linux.resources.devices"
+
 # Allowed to every container, after its own rules: making any node, and using those that every container has.
 # The host's console (c 5:1) is not among them: a container's /dev/console is a pseudo terminal.
 DEFAULT_RULES = (
@@ -75,9 +77,9 @@ def fold(rules: list[dict]) -> tuple[bool, dict[tuple[str, int, int], str]]:
             exceptions = {}
             continue
         for kind in types:
-            _add(allow_all, exceptions, allow, (kind, major, minor), access, index)
+            _add(allow_all, exceptions, allow, (kind, major, minor), access, f"{_PATH}[{index}]")
     for kind, major, minor, access in DEFAULT_RULES:
-        _add(allow_all, exceptions, True, (kind, major, minor), access, len(rules))
+        _add(allow_all, exceptions, True, (kind, major, minor), access, _PATH)
     return allow_all, exceptions
 
 
@@ -88,7 +90,7 @@ def to_line(key: tuple[str, int, int], access: str) -> str:
 
 
 def _parse(rule: dict, index: int) -> tuple[bool, str, int, int, str]:
-    path = f"linux.resources.devices[{index}]"
+    path = f"{_PATH}[{index}]"
     kind = rule.get("type") or "a"
     types = {"a": "bc", "b": "b", "c": "c", "u": "c"}.get(kind)
     if types is None:
@@ -109,7 +111,7 @@ def _parse(rule: dict, index: int) -> tuple[bool, str, int, int, str]:
     return bool(rule.get("allow")), types, numbers[0], numbers[1], access
 
 
-def _add(allow_all: bool, exceptions: dict, allow: bool, key: tuple[str, int, int], access: str, index: int) -> None:
+def _add(allow_all: bool, exceptions: dict, allow: bool, key: tuple[str, int, int], access: str, path: str) -> None:
     if allow != allow_all:
         exceptions[key] = _union(exceptions.get(key, ""), access)
         return
@@ -122,7 +124,7 @@ def _add(allow_all: bool, exceptions: dict, allow: bool, key: tuple[str, int, in
             verb = "allow" if allow else "deny"
             raise Unsupported(
                 verb,
-                f"linux.resources.devices[{index}]",
+                path,  # without an index: one of the defaults
                 f"cgroup v1 cannot {verb} {to_line(key, access)} within {to_line(other, exceptions[other])}",
             )
         left = "".join(letter for letter in exceptions[other] if letter not in access)
