@@ -48,7 +48,7 @@ def _check_key(config: Config, path: str, value: str, kinds: dict[str, str | Non
     if not need:
         raise problem(where, "is not a setting of a namespace: it would change the host")
     if need not in kinds:
-        raise problem(where, f"needs a {need} namespace in linux.namespaces")
+        raise problem(where, f"needs a namespace of type {need} in linux.namespaces")
     if path == "kernel/domainname" and config.domainname is not None and config.domainname != value:
         raise problem(where, f"contradicts the field domainname, {quote(config.domainname)}")
 

@@ -25,6 +25,7 @@ def edited(*edits: tuple[str, object]) -> dict:
     config = copy.deepcopy(BASE)
     for path, value in edits:
         *outer, last = path.split(".")
+        value = value if value is REMOVED else copy.deepcopy(value)
         place: dict | list = config
         for key in outer:
             place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
