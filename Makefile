@@ -1,0 +1,52 @@
+# `make help` lists the targets. Everything they need is made by tools/bootstrap first.
+PYTHON_OF_TREE = .venv/bin/python
+SETUP = $(PYTHON_OF_TREE) -W ignore setup.py -q
+PYTEST = $(PYTHON_OF_TREE) -m pytest
+ARGS ?=
+
+ifdef CI
+export CAPSULE_WERROR = 1
+export CAPSULE_REQUIRE ?= runtime,stop,noseal
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help bootstrap build build-test test test-unit test-all demo bench lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+bootstrap: ## make .venv, and install missing Debian packages when root
+	@tools/bootstrap
+
+build: bootstrap ## build the extensions and the launcher, build/capsule
+	@$(SETUP) build_ext --inplace
+	@$(SETUP) build_launcher --flavours=capsule
+
+build-test: bootstrap ## build, with the test variants: capsule-stop, capsule-noseal
+	@$(SETUP) build_ext --inplace
+	@$(SETUP) build_launcher --flavours=capsule,capsule-stop,capsule-noseal
+
+test: build-test ## run the tests (as root: all; otherwise those that need no root); ARGS="-k word"
+	@$(PYTEST) $(ARGS)
+
+test-unit: build ## run the tests that need neither root nor containers
+	@$(PYTEST) tests/unit tests/repo $(ARGS)
+
+test-all: build-test ## run the tests, the repeating ones too
+	@$(PYTEST) -m "stress or not stress" $(ARGS)
+
+demo: build ## run a container from the host's busybox and look at it (needs root)
+	@$(PYTHON_OF_TREE) tools/demo
+
+bench: build ## compare with the installed runc and crun
+	@$(PYTHON_OF_TREE) bench $(ARGS)
+
+lint: bootstrap ## check style: ruff, mypy, clang-format
+	@$(PYTHON_OF_TREE) -m pip install -q --disable-pip-version-check -r requirements-lint.txt
+	@$(PYTHON_OF_TREE) -m ruff check .
+	@$(PYTHON_OF_TREE) -m mypy
+	@! command -v clang-format >/dev/null || clang-format --dry-run --Werror csrc/*.c csrc/*.h
+
+clean: ## remove what the build made; .venv stays
+	rm -rf build dist *.egg-info capsule/_ext/*.so
+	find capsule tests build_support -name __pycache__ -prune -exec rm -rf {} +
