@@ -17,7 +17,14 @@ def open_manager(cgroups_path: str | None, container_id: str, *, systemd: bool =
 
 
 def from_record(paths: dict, made: list):
-    """Return the Manager of an existing container from its record's cgroup_paths and cgroup_made."""
+    """Return the Manager of an existing container from its record's cgroup_paths and cgroup_made.
+
+    Without paths, `made` is what the journal of an interrupted create names.
+    """
     from capsule.cgroups import manager
 
+    if not paths and made:
+        from capsule.cgroups import leftover
+
+        paths = leftover.identify(made)
     return manager.Manager(dict(paths), list(made))

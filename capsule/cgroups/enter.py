@@ -11,12 +11,26 @@ from capsule.linux import mountinfo
 UNIFIED = ""
 
 
-def targets(paths: dict[str, str], sub: dict[str, str] | None, init_pid: int) -> dict[str, str]:
-    """Return the directory to join for each controller.
+def parse(words: list[str]) -> dict[str, str]:
+    """Return {controller, or "" for all: sub-cgroup} from words `[CONTROLLER[,CONTROLLER]:]PATH`."""
+    sub = {}
+    for word in words:
+        controllers, colon, path = word.partition(":")
+        if not colon:
+            controllers, path = "", word
+        for controller in controllers.split(","):
+            sub[controller] = path
+    return sub
+
+
+def targets(paths: dict[str, str], sub: dict[str, str] | list[str] | None, init_pid: int) -> dict[str, str]:
+    """Return the directory to join for each controller; `sub` is what parse() takes or returns.
 
     Raises CgroupError for a controller that there is not, or a sub-cgroup outside the container's.
     """
     chosen = dict(paths)
+    if isinstance(sub, list):
+        sub = parse(sub)
     pure = len(paths) == 1 and UNIFIED in paths
     for controller, path in (sub or {}).items():
         below = _below(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posix
 
+from capsule import log
 from capsule.cgroups import cgroupfs
 from capsule.errors import CgroupError, Unsupported
 from capsule.linux import mountinfo
@@ -110,7 +111,7 @@ class Manager:
         limits.check(self.paths, resources, update=update)
 
     def apply_early(self, resources: dict) -> None:
-        """Apply everything but memory and pids, before any process joins. Device access is restricted in any case.
+        """Apply everything but memory and pids, before any process joins; device access is restricted in any case.
 
         Raises CgroupError.
         """
@@ -118,6 +119,8 @@ class Manager:
             from capsule.cgroups.v1 import devices
 
             devices.apply(self.paths, resources.get("devices") or [])
+        else:
+            log.warning("access to devices is not restricted: the devices controller is not mounted")
         if resources:
             from capsule.cgroups import limits
 
@@ -154,11 +157,14 @@ class Manager:
         """
         return self._open_join_fds(self.paths)
 
-    def join_fds_for_exec(self, sub: dict[str, str] | None, init_pid: int = 0) -> tuple[int, list[int]]:
+    def join_fds_for_exec(self, sub: dict[str, str] | list[str] | None, init_pid: int = 0) -> tuple[int, list[int]]:
         """Return join fds for a process that enters a running container.
 
-        `sub` maps controllers, or "" for all of them, to cgroups below the container's own. Where the v2 cgroup
-        of the container cannot hold processes any more, that of the init is joined, unless `sub` names one.
+        `sub` names cgroups below the container's own: {controller, or "" for all: path}, or the command line's
+        words `[CONTROLLER[,CONTROLLER]:]PATH`. Where the container's v2 cgroup cannot hold processes any more,
+        that of the init is joined, unless `sub` names one.
+
+        Raises CgroupError.
         """
         from capsule.cgroups import enter
 
@@ -193,7 +199,7 @@ class Manager:
 
     def pids(self) -> list[int]:
         """Return the pids of all processes in the container's cgroups and below."""
-        return cgroupfs.processes(self.process_directory())
+        return cgroupfs.processes(self.process_directory()) if self.paths else []
 
     def process_directory(self) -> str:
         """Return the directory that is asked for the container's processes: where they are frozen, if anywhere."""
@@ -227,7 +233,8 @@ class Manager:
         """
         from capsule.cgroups import signals
 
-        signals.send_all(self.paths, self.process_directory(), sig)
+        if self.paths:
+            signals.send_all(self.paths, self.process_directory(), sig)
 
     def remove(self) -> None:
         """Remove the container's cgroups and all below them, then the parents that create made if they are unused.

@@ -35,6 +35,9 @@ def send_all(paths: dict[str, str], directory: str, sig: int) -> None:
             _thaw(paths)
     if sig == SIGKILL:
         _kill_rest(directory, me, signalled)
+        # Those that an interrupted create left halfway are in some of the hierarchies only.
+        for other in dict.fromkeys(paths.values()):
+            signalled |= _send_once(other, SIGKILL, me, signalled)
 
 
 def _kill_v2(paths: dict[str, str]) -> bool:

@@ -334,6 +334,40 @@ def test_remove_waits_for_a_process_on_its_way_out(path, spawn):
     assert not any(os.path.exists(directory) for directory in manager.paths.values())
 
 
+def test_journal_of_an_interrupted_create_is_enough_to_clean_up(path, spawn):
+    manager = cgroups.open_manager(f"{path}/leaf", "unused")
+    planned = manager.planned()
+    manager.create()
+    os.rmdir(manager.paths["cpuset"])
+    half = Manager({name: manager.paths[name] for name in ("cpu", "")}, [])
+    processes = [ready(spawn(half, "echo ready; exec sleep 100"))]
+    half.paths["freezer"] = manager.paths["freezer"]
+    processes += [ready(spawn(half, "echo ready; exec sleep 100"))]
+    neighbour = cgroups.open_manager(f"{path}/neighbour", "unused")
+    neighbour.create()
+    stranger = ready(spawn(neighbour, "echo ready; exec sleep 100"))
+
+    leftover = cgroups.from_record({}, planned)
+    leftover.kill(signal.SIGKILL)
+    leftover.remove()
+
+    assert [process.wait() for process in processes] == [-signal.SIGKILL] * 2
+    assert not any(os.path.exists(directory) for directory in manager.paths.values())
+    assert stranger.poll() is None
+    neighbour.kill(signal.SIGKILL)
+    stranger.wait()
+    cgroups.from_record(neighbour.paths, manager.made).remove()
+
+
+def test_journal_of_a_create_that_made_nothing_is_cleaned_up(path):
+    manager = cgroups.open_manager(f"{path}/leaf", "unused")
+    leftover = cgroups.from_record({}, manager.planned())
+    leftover.kill(signal.SIGKILL)
+    assert leftover.pids() == []
+    leftover.remove()
+    cgroups.from_record({}, []).remove()
+
+
 def test_remove_fails_for_a_process_that_stays(path, spawn, monkeypatch):
     monkeypatch.setattr(cgroupfs, "REMOVE_TIMEOUT_NS", 10_000_000)
     manager = cgroups.open_manager(path, "unused")

@@ -101,6 +101,9 @@ PATHS = {"cpu": "/c/x", "cpuacct": "/c/x", "memory": "/m/x", "": "/u/x"}
         ({"": "a/b"}, {"cpu": "/c/x/a/b", "cpuacct": "/c/x/a/b", "memory": "/m/x/a/b", "": "/u/x"}),
         ({"memory": "/a"}, PATHS | {"memory": "/m/x/a"}),
         ({"cpu": "a"}, PATHS | {"cpu": "/c/x/a", "cpuacct": "/c/x/a"}),
+        ([], PATHS),
+        (["cpu,memory:a"], PATHS | {"cpu": "/c/x/a", "cpuacct": "/c/x/a", "memory": "/m/x/a"}),
+        (["a", "memory:b"], {"cpu": "/c/x/a", "cpuacct": "/c/x/a", "memory": "/m/x/b", "": "/u/x"}),
     ],
 )
 def test_exec_joins_the_sub_cgroup_that_was_named(sub, expected):
