@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from capsule import verbs
 from capsule.cli.paths import absolute, runtime_root
 from capsule.cli.refusals import refuse_options
 from capsule.cli.scanner import Invocation
 from capsule.errors import CapsuleError
-from capsule.runtime import verbs
 
 
 def run(invocation: Invocation) -> int:
@@ -20,19 +20,19 @@ def run(invocation: Invocation) -> int:
     return verbs.exec_(
         runtime_root(invocation),
         container_id,
-        process_file=absolute(options["process"]),
+        process_file=absolute(options["process"]) or None,
         args=args,
-        cwd=options["cwd"],
+        cwd=options["cwd"] or None,
         env=options["env"],
-        user=options["user"],
+        user=options["user"] or None,
         additional_gids=options["additional_gids"],
         caps=options["cap"],
         tty=options["tty"],
         detach=options["detach"],
-        pid_file=absolute(options["pid_file"]),
-        console_socket=absolute(options["console_socket"]),
+        pid_file=absolute(options["pid_file"]) or None,
+        console_socket=absolute(options["console_socket"]) or None,
         preserve_fds=options["preserve_fds"],
         cgroup=options["cgroup"],
         ignore_paused=options["ignore_paused"],
-        no_new_privs=options["no_new_privs"],
+        no_new_privs=options["no_new_privs"] or None,
     )

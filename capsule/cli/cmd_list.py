@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import posix
 
+from capsule import log, verbs
 from capsule.cli import output
 from capsule.cli.paths import runtime_root
 from capsule.cli.scanner import Invocation
 from capsule.cli.tables import layout
 from capsule.errors import CapsuleError
-from capsule.runtime import verbs
 
 # Engines match the JSON text in this order of keys (runc's).
 _KEYS = ("ociVersion", "id", "pid", "status", "bundle", "rootfs", "created", "annotations", "owner")
@@ -24,6 +24,9 @@ def run(invocation: Invocation) -> int:
     if invocation.globals["root"]:
         _require_directory(root)
     states = sorted(verbs.list_(root), key=_id)
+    for state in states:
+        if "error" in state:
+            log.warning(state["error"])
     if options["quiet"]:
         output.print_out("".join([state["id"] + "\n" for state in states]))
     elif options["format"] == "json":

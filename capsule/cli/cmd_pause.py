@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from capsule import verbs
 from capsule.cli.paths import runtime_root
 from capsule.cli.scanner import Invocation
-from capsule.runtime import verbs
 
 
 def run(invocation: Invocation) -> int:

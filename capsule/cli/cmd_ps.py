@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import posix
 
+from capsule import verbs
 from capsule._ext import proc
 from capsule.cli import output
 from capsule.cli.paths import runtime_root
 from capsule.cli.scanner import Invocation
 from capsule.errors import CapsuleError
-from capsule.runtime import verbs
 
 # By absolute path: engines call us without PATH.
 _PROGRAMS = ("/bin/ps", "/usr/bin/ps")

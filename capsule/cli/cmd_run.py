@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from capsule import verbs
 from capsule.cli.paths import absolute, runtime_root
 from capsule.cli.refusals import refuse_cgroup_choices, refuse_options
 from capsule.cli.scanner import Invocation
-from capsule.runtime import verbs
 
 
 def run(invocation: Invocation) -> int:
@@ -17,8 +17,8 @@ def run(invocation: Invocation) -> int:
         runtime_root(invocation),
         invocation.positionals[0],
         bundle=absolute(options["bundle"] or "."),
-        pid_file=absolute(options["pid_file"]),
-        console_socket=absolute(options["console_socket"]),
+        pid_file=absolute(options["pid_file"]) or None,
+        console_socket=absolute(options["console_socket"]) or None,
         preserve_fds=options["preserve_fds"],
         no_pivot=options["no_pivot"],
         no_new_keyring=options["no_new_keyring"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from capsule.cli import grammar, output, scanner
+from capsule.errors import CapsuleError
 
 EXEC_FAILED = 255  # any failure of `exec` itself: engines tell it from the process's own status
 
@@ -24,12 +25,9 @@ def perform(invocation: scanner.Invocation) -> int:
         return _load(invocation.command).run(invocation)
     except Exception as err:
         output.report(err, debug=values["debug"])
-        return failure_status(invocation.command)
-
-
-def failure_status(command: str) -> int:
-    """Return the exit status of a command that failed by itself."""
-    return EXEC_FAILED if command == "exec" else 1
+        if invocation.command == "exec":
+            return EXEC_FAILED
+        return err.exit_status if isinstance(err, CapsuleError) else 1
 
 
 def _load(command: str):

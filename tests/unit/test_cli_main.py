@@ -8,7 +8,6 @@ import types
 import pytest
 
 import capsule.cli
-import capsule.runtime
 from capsule.cli import main as entry
 from capsule.cli import output
 from capsule.errors import CapsuleError, ChildError, NotFound
@@ -20,10 +19,10 @@ STATE = {
 
 
 class Recorder(types.ModuleType):
-    """Stand for capsule.runtime.verbs: record each call, answer from a table, raise what is an exception."""
+    """Stand for capsule.verbs: record each call, answer from a table, raise what is an exception."""
 
     def __init__(self):
-        super().__init__("capsule.runtime.verbs")
+        super().__init__("capsule.verbs")
         self.calls = []
         self.answers = {}
 
@@ -42,8 +41,8 @@ class Recorder(types.ModuleType):
 def verbs(monkeypatch):
     """The recorder, in place of the runtime's verbs for every command module."""
     recorder = Recorder()
-    monkeypatch.setitem(sys.modules, "capsule.runtime.verbs", recorder)
-    monkeypatch.setattr(capsule.runtime, "verbs", recorder, raising=False)
+    monkeypatch.setitem(sys.modules, "capsule.verbs", recorder)
+    monkeypatch.setattr(capsule, "verbs", recorder, raising=False)
     for name in [name for name in sys.modules if name.startswith("capsule.cli.cmd_")]:
         monkeypatch.delitem(sys.modules, name)
     return recorder
@@ -75,8 +74,8 @@ def test_create_passes_absolute_paths_of_the_callers_directory(verbs, tmp_path, 
         (
             "create", (f"{here}/state", "c1"),
             {
-                "bundle": f"{here}/b", "pid_file": f"{here}/pid", "console_socket": "", "preserve_fds": 2,
-                "no_pivot": False, "no_new_keyring": False, "log": "",
+                "bundle": f"{here}/b", "pid_file": f"{here}/pid", "console_socket": None, "preserve_fds": 2,
+                "no_pivot": False, "no_new_keyring": False,
             },
         )
     ]
@@ -104,9 +103,9 @@ def test_exec_passes_every_option(verbs):
         (
             "exec_", ("/r", "c1"),
             {
-                "process_file": "", "args": ["ls", "-l"], "cwd": "/x", "env": ["A=1"], "user": "1:2",
-                "additional_gids": [5], "caps": ["CAP_KILL"], "tty": True, "detach": False, "pid_file": "",
-                "console_socket": "", "preserve_fds": 1, "cgroup": ["sub"], "ignore_paused": True,
+                "process_file": None, "args": ["ls", "-l"], "cwd": "/x", "env": ["A=1"], "user": "1:2",
+                "additional_gids": [5], "caps": ["CAP_KILL"], "tty": True, "detach": False, "pid_file": None,
+                "console_socket": None, "preserve_fds": 1, "cgroup": ["sub"], "ignore_paused": True,
                 "no_new_privs": True,
             },
         )
@@ -182,6 +181,17 @@ def test_list_wide_shows_the_address_after_the_status(verbs, capfd):
 
     assert capsule_run("list", "--wide") == 0
     assert capfd.readouterr().out.splitlines()[1].split()[:4] == ["c1", "42", "running", "10.0.0.2"]
+
+
+def test_list_says_which_container_cannot_be_read_and_shows_the_others(verbs, capfd):
+    broken = dict(STATE, id="zz", status="broken", error="load record of container zz: odd")
+    verbs.answers["list_"] = [dict(STATE), broken]
+
+    assert capsule_run("list", "-f", "json") == 0
+    out, err = capfd.readouterr()
+    assert [each["id"] for each in json.loads(out)] == ["c1", "zz"]
+    assert "level=warning" in err
+    assert "load record of container zz: odd" in err
 
 
 def test_list_quiet_prints_ids_only(verbs, capfd):
