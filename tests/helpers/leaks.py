@@ -72,12 +72,19 @@ SOURCES = {
     "child process": _children,
     "default state directory": lambda: _names("/run/capsule") | _names("/run/runc"),
 }
+NAMED_AFTER_CONTAINERS = ("cgroup", "default state directory")
 
 
-def _is_ours(name: str) -> bool:
-    """Tell names of this session, and names nobody claims, from those of another live session."""
+def _is_ours(kind: str, name: str) -> bool:
+    """Tell what this session left from what others do on the machine meanwhile.
+
+    Groups and state directories are named after containers; names that do not tell count only
+    where CAPSULE_REQUIRE says that the machine is the test's alone.
+    """
     other = FOREIGN.search(name)
-    return not other or int(other[1]) == os.getpid() or not process.is_alive(int(other[1]))
+    if other:
+        return int(other[1]) == os.getpid() or not process.is_alive(int(other[1]))
+    return kind not in NAMED_AFTER_CONTAINERS or "CAPSULE_REQUIRE" in os.environ
 
 
 class Snapshot:
@@ -96,7 +103,7 @@ class Snapshot:
         found = []
         for kind, names in SOURCES.items():
             for name in sorted(names() - self._before[kind]):
-                if _is_ours(name):
+                if _is_ours(kind, name):
                     found.append(f"{kind}: {name}")
         for directory, before in self._watched.items():
             for name in sorted(set(os.listdir(directory)) - before):

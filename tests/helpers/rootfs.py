@@ -25,8 +25,7 @@ PTS = {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
 SYS = {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]}
 
 IN_MOUNT_NS = ["unshare", "--mount", "--pid", "--fork", "--ipc", "--net", "--propagation", "private"]
-IN_USER_NS = [*IN_MOUNT_NS, "--user", "--map-users=100000,0,65536", "--map-groups=100000,0,65536",
-              "--setuid=0", "--setgid=0"]  # fmt: skip
+IN_USER_NS: list[str] = []  # the child enters it itself: the interpreter may be out of reach from inside
 
 
 class RootfsBundle:
@@ -75,7 +74,7 @@ class RootfsBundle:
             "linux": {"namespaces": [{"type": word} for word in ("pid", "mount", "ipc", "network")], **(linux or {})},
             **(top or {}),
         }
-        document = json.dumps({"config": config, "bundle": str(self.path), "probe": probe, **request})
+        document = json.dumps({"config": config, "bundle": str(self.path), "probe": probe, "userns": not within, **request})
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
             [*within, sys.executable, str(CHILD)], input=document, capture_output=True, text=True, env=environment,

@@ -18,16 +18,17 @@ class Master:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.seen = b""
+        self._taken = 0  # how much of `seen` read_until has returned
 
     def read_until(self, text: bytes | str, timeout: float = 15.0) -> bytes:
-        """Read until text has appeared since the last call, and return what was read."""
+        """Read on from where the last call ended to the end of text, and return what was read."""
         wanted = text.encode() if isinstance(text, str) else text
-        start = len(self.seen)
         deadline = time.monotonic() + timeout
-        while wanted not in self.seen[start:]:
+        while (found := self.seen.find(wanted, self._taken)) < 0:
             if not self._read(deadline):
                 raise AssertionError(f"{wanted!r} did not appear; seen {self.seen!r}")
-        return self.seen[start:]
+        start, self._taken = self._taken, found + len(wanted)
+        return self.seen[start:self._taken]
 
     def read_all(self, timeout: float = 15.0) -> bytes:
         """Read until the other side is closed, and return everything ever seen."""

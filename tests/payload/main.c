@@ -14,11 +14,11 @@
 
 #include "payload.h"
 
-static volatile sig_atomic_t caught;
+static volatile sig_atomic_t caught[65];
 
 static void catch(int sig)
 {
-	caught = sig;
+	caught[sig] = 1;
 }
 
 static _Noreturn void sleep_for_ever(void)
@@ -90,10 +90,15 @@ static int command_trap(int argc, char **argv)
 
 		sigsuspend(&before);
 		ioctl(0, TIOCGWINSZ, &size);
-		printf("signal %d %dx%d\n", (int)caught, size.ws_col, size.ws_row);
-		fflush(stdout);
-		if (caught == SIGTERM)
-			return 42;
+		for (int sig = 1; sig < 65; sig++) {
+			if (!caught[sig])
+				continue;
+			caught[sig] = 0;
+			printf("signal %d %dx%d\n", sig, size.ws_col, size.ws_row);
+			fflush(stdout);
+			if (sig == SIGTERM)
+				return 42;
+		}
 	}
 }
 
