@@ -49,9 +49,11 @@ class Manager:
     def planned(self) -> list[str]:
         """Return every directory that create() would make now, parents before children."""
         planned: list[str] = []
+        there = {"", *(hierarchy.mount_point for hierarchy in self.hierarchies)}
+        there.update(hierarchy.own for hierarchy in self.hierarchies)
         for directory in self._leaves():
             missing = []
-            while directory and not posix.access(directory, posix.F_OK):
+            while directory not in there and not posix.access(directory, posix.F_OK):
                 missing.append(directory)
                 directory = directory.rpartition("/")[0]
             planned += reversed(missing)
