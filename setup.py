@@ -5,7 +5,6 @@
 """
 
 import os
-import shutil
 import sys
 from glob import glob
 
@@ -13,8 +12,7 @@ from Cython.Build import cythonize
 from setuptools import Command, Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
-# The classes exist in distutils only (setuptools brings its own copy of distutils).
-from distutils.command.build import build  # isort: skip
+# In distutils only, of which setuptools brings its own copy.
 from distutils.command.build_scripts import build_scripts  # isort: skip
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
@@ -71,21 +69,15 @@ class BuildLauncher(Command):
 
 
 class BuildScripts(build_scripts):
-    """Install the launcher where scripts go."""
+    """Build the launcher instead of copying scripts; it is installed where scripts go."""
+
+    def get_source_files(self):
+        return []
 
     def run(self):
         self.mkpath(self.build_dir)
         with build_lock():
-            (path,) = launcher.build(VERSION, library="", flavours=["capsule"])
-            shutil.copy2(path, os.path.join(self.build_dir, "capsule"))
-
-
-class Build(build):
-    """Always build the scripts: the list of them is empty, the launcher is not."""
-
-    sub_commands = [
-        (name, None if name == "build_scripts" else predicate) for name, predicate in build.sub_commands
-    ]
+            launcher.build(VERSION, library="", flavours=["capsule"], directory=self.build_dir)
 
 
 setup(
@@ -93,5 +85,7 @@ setup(
     packages=find_packages(include=["capsule", "capsule.*"]),
     package_data={"": ["*.pyi", "py.typed"]},
     ext_modules=[extension(module) for module in modules.extensions()],
-    cmdclass={"build": Build, "build_ext": BuildExt, "build_launcher": BuildLauncher, "build_scripts": BuildScripts},
+    # The name counts, not the file: without one, scripts are neither built nor installed.
+    scripts=["capsule"],
+    cmdclass={"build_ext": BuildExt, "build_launcher": BuildLauncher, "build_scripts": BuildScripts},
 )

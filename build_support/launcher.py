@@ -14,6 +14,7 @@ import os
 import shlex
 import subprocess
 import sys
+import sysconfig
 from typing import NamedTuple
 
 from build_support import modules, programs, python
@@ -22,7 +23,8 @@ from build_support.objects import Compilation, compile_all
 from build_support.programs import as_array, write_if_changed
 from build_support.translate import target_of, translate_all
 
-ROOT = "build/launcher"
+#: One directory for each Python, so that building with another one spoils nothing.
+ROOT = f"build/launcher/{python.tag()}"
 ENTRY = "capsule.cli.main"
 VARIANTS = ("static-frozen", "static", "shared")
 JOBS = min(2, os.cpu_count() or 1)
@@ -31,7 +33,8 @@ C_WARNINGS = ("-Wall", "-Wextra", "-Wno-unused-parameter", "-Wshadow", "-Wvla", 
 OPTIMISE = ("-O2", "-fwrapv", "-fno-strict-aliasing", "-fno-semantic-interposition")
 # Not position independent: an executable that relocates nothing starts a quarter of a millisecond sooner.
 CODE = ("-fno-pie", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sections", "-DNDEBUG")
-LINK = ("-no-pie", "-Wl,--gc-sections", "-Wl,--as-needed", "-Wl,-O1", "-Wl,--hash-style=gnu", "-Wl,-z,noexecstack")
+LINK = ("-no-pie", "-Wl,--gc-sections", "-Wl,--as-needed", "-Wl,-O1", "-Wl,--hash-style=gnu", "-Wl,-z,noexecstack",
+        "-Wl,--build-id=none")
 
 
 #: Entry of the launchers that test the seal, and what it is linked with.
@@ -289,7 +292,7 @@ def choose_variant(version: str) -> str:
 
 def write_script(target: str, library: str) -> None:
     """Write the last fallback: the same code, uncompiled, in an isolated Python without site."""
-    place = repr(library) if library else repr(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    place = repr(library or sysconfig.get_path("platlib"))
     text = (f"#!{python.executable()} -IS\n# capsule without a compiled launcher: slower, otherwise equal.\n"
             f"import sys\n\nsys.path.insert(0, {place})\nfrom capsule.__main__ import main\n\nmain()\n")
     write_if_changed(target, text)
@@ -306,22 +309,22 @@ def linked_modules() -> list[Module]:
     return linked
 
 
-def build(version: str, *, library: str, flavours: list[str]) -> list[str]:
-    """Build the wanted flavours below build/ and return their paths.
+def build(version: str, *, library: str, flavours: list[str], directory: str = "build") -> list[str]:
+    """Build the wanted flavours in a directory and return their paths.
 
     `library` is the directory that holds the package when it is used from there, "" when it is installed.
     """
     variant = choose_variant(version)
     if variant == "script":
-        target = "build/capsule"
-        write_script(target, library)
-        return [target]
-    write_if_changed(f"{ROOT}/settings.c", settings_text(variant, version, library))
-    return [build_flavour(FLAVOURS[name], variant) for name in flavours]
+        write_script(f"{directory}/capsule", library)
+        return [f"{directory}/capsule"]
+    settings = f"{ROOT}/settings{'' if library else '-installed'}.c"
+    write_if_changed(settings, settings_text(variant, version, library))
+    return [build_flavour(FLAVOURS[name], variant, settings, directory) for name in flavours]
 
 
-def build_flavour(flavour: Flavour, variant: str) -> str:
-    """Translate, compile and link build/NAME."""
+def build_flavour(flavour: Flavour, variant: str, settings: str, directory: str) -> str:
+    """Translate, compile and link DIRECTORY/NAME."""
     linked = list(flavour.modules) or linked_modules()
     entry = flavour.modules[0].name if flavour.modules else ENTRY
     generated = f"{ROOT}/cython"
@@ -331,9 +334,10 @@ def build_flavour(flavour: Flavour, variant: str) -> str:
     table = f"{ROOT}/{flavour.name}/modules.c"
     write_if_changed(table, table_text(linked, entry))
     work = [module_job(module, generated) for module in linked]
-    work += [c_job(source, flavour) for source in [*flavour_sources(flavour, linked, variant), table]]
+    sources = [*flavour_sources(flavour, linked, variant), settings, table]
+    work += [c_job(source, flavour) for source in sources]
     compiled = compile_all(work, jobs=JOBS)
-    target = f"build/{flavour.name}"
+    target = f"{directory}/{flavour.name}"
     objects = [job.target for job in work]
     if compiled or not is_newer(target, objects):
         if not link(target, variant, objects, libraries(linked)):
@@ -349,7 +353,6 @@ def flavour_sources(flavour: Flavour, linked: list[Module], variant: str) -> lis
         directory = f"{ROOT}/{flavour.name}/programs" if stops else programs.GENERATED
         embedded = programs.embed(compiler(), defines=stops, directory=directory)
     sources = core_sources(linked, embedded)
-    sources.append(f"{ROOT}/settings.c")
     if variant == "static-frozen":
         write_if_changed(f"{ROOT}/frozen.c", frozen_text())
         sources.append(f"{ROOT}/frozen.c")

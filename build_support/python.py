@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import sys
@@ -11,6 +12,12 @@ import sysconfig
 def variable(name: str) -> str:
     """Read one build variable of this Python, "" where it has none."""
     return str(sysconfig.get_config_var(name) or "")
+
+
+def tag() -> str:
+    """Name this Python among all that may build in one tree."""
+    place = hashlib.sha256(sys.base_prefix.encode()).hexdigest()[:8]
+    return f"{sys.implementation.cache_tag}-{place}"
 
 
 def include_flags() -> list[str]:
