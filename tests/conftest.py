@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
 from helpers import payload as payloads
 from helpers import process
@@ -24,7 +24,7 @@ from helpers.runtime import Runtime
 
 MARKERS = (
     "requires(*names): what the test needs of the machine (tests/helpers/requires.py)",
-    "rival(**reasons): how another runtime differs by name; under it the test must fail",
+    "rival(**reasons): how another runtime differs, by its name; under it the test must fail",
     "stress: many repetitions; run with -m stress",
 )
 _numbers = itertools.count(1)
@@ -46,7 +46,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         for mark in item.iter_markers("rival"):
             if name in mark.kwargs:
-                item.add_marker(pytest.mark.xfail(reason=mark.kwargs[name], strict=True))
+                strict = mark.kwargs.get("strict", True)
+                item.add_marker(pytest.mark.xfail(reason=mark.kwargs[name], strict=strict))
 
 
 def pytest_report_collectionfinish(items: list[pytest.Item]) -> list[str]:

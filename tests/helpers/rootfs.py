@@ -54,6 +54,12 @@ class RootfsBundle:
             path.symlink_to(target)
         return path
 
+    def give_away(self, owner: int = 100000) -> None:
+        """Make the root, and what is in it now, the root user's of a user namespace."""
+        os.chown(self.rootfs, owner, owner)
+        for path in self.rootfs.rglob("*"):
+            os.lchown(path, owner, owner)
+
     def decoy_state(self) -> dict[str, tuple]:
         """Describe everything about the decoy that a runtime could have changed."""
         found = {}

@@ -12,6 +12,7 @@ import os
 import sys
 from pathlib import Path
 
+from capsule._ext import fdpass, mountapi
 from capsule.errors import CapsuleError
 from capsule.rootfs import lookup, pivot
 from capsule.rootfs.operations import Context
@@ -69,7 +70,7 @@ def mountinfo() -> list[dict]:
     return found
 
 
-def carry_out(request: dict, answer: dict) -> None:
+def carry_out(request: dict, answer: dict, channel: int) -> None:
     global sealed
     config = load_config(json.dumps(request["config"]).encode())
     plan = make(
@@ -78,7 +79,12 @@ def carry_out(request: dict, answer: dict) -> None:
         cgroup_mounts=[tuple(row) for row in request.get("cgroup_mounts", [])], no_pivot=request.get("no_pivot", False),
     )  # fmt: skip
     plan = from_data(plan.to_data())
-    ctx = Context(plan.rootfs_path)
+
+    def request_source(path: str, recursive: bool) -> int:
+        fdpass.send(channel, (b"r" if recursive else b"-") + path.encode())
+        return fdpass.recv(channel, 10)[1][0]
+
+    ctx = Context(plan.rootfs_path, request_source=request_source if channel >= 0 else None)
     before = open_fds()
     sealed = True
     for operation in plan.prepare:
@@ -99,31 +105,48 @@ def carry_out(request: dict, answer: dict) -> None:
     answer["leaked"] = sorted(open_fds() - before)
 
 
-def enter_user_namespace() -> None:
-    """Go on as root of a new user namespace, ids 100000 and on, with the other namespaces in it; twice forked."""
+def enter_user_namespace(keep_network: bool) -> int:
+    """Go on as root of a new user namespace, with the other namespaces in it; twice forked.
+
+    Returns the channel to the process outside (see `serve`).
+    """
     libc = ctypes.CDLL(None, use_errno=True)
-    ready, mapped = os.pipe(), os.pipe()
+    ours, theirs = fdpass.seqpacket_pair()
     child = os.fork()
     if child:
-        os.close(ready[1])
-        if os.read(ready[0], 1):
-            for name in ("uid_map", "gid_map"):
-                Path(f"/proc/{child}/{name}").write_text("0 100000 65536")
-            os.write(mapped[1], b".")
+        os.close(theirs)
+        serve(ours, child)
         os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    os.close(ours)
     # user, mount, pid, ipc, network
-    if libc.unshare(0x10000000 | 0x00020000 | 0x20000000 | 0x08000000 | 0x40000000) != 0:
+    if libc.unshare(0x10000000 | 0x00020000 | 0x20000000 | 0x08000000 | (0 if keep_network else 0x40000000)) != 0:
         sys.exit(f"unshare: {os.strerror(ctypes.get_errno())}")
-    os.write(ready[1], b".")
-    os.read(mapped[0], 1)
-    for fd in (*ready, *mapped):
-        os.close(fd)
+    fdpass.send(theirs, b"map")
+    fdpass.recv(theirs, 100)
     os.setgroups([])
     os.setgid(0)
     os.setuid(0)
     child = os.fork()
     if child:
+        os.close(theirs)
         os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    return theirs
+
+
+def serve(channel: int, child: int) -> None:
+    """Answer the child as R would: write its id maps, and give it detached mounts of paths it may not reach."""
+    while True:
+        request, _ = fdpass.recv(channel, 4096)
+        if not request:
+            return
+        if request == b"map":
+            for name in ("uid_map", "gid_map"):
+                Path(f"/proc/{child}/{name}").write_text("0 100000 65536")
+            fdpass.send(channel, b".")
+            continue
+        fd = mountapi.clone(-100, request[1:].decode(), request[:1] == b"r")
+        fdpass.send(channel, b".", (fd,))
+        os.close(fd)
 
 
 def open_fds() -> set[int]:
@@ -140,13 +163,14 @@ def open_fds() -> set[int]:
 def main() -> None:
     request = json.load(sys.stdin)
     answer: dict = {}
+    channel = -1
     if request.get("userns"):
-        enter_user_namespace()
+        channel = enter_user_namespace(request.get("keep_network", False))
     if request.get("missing"):
         deny(request["missing"])
     sys.addaudithook(audit)
     try:
-        carry_out(request, answer)
+        carry_out(request, answer, channel)
     except CapsuleError as err:
         answer["error"] = str(err)
     json.dump(answer, sys.stdout)

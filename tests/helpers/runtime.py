@@ -171,6 +171,15 @@ class Runtime:
             assert result.rc == rc, f"status {result.rc}, not {rc}:\n{result!r}"
         return result
 
+    def words_for(self, verb: str, bundle: Bundle, flags: Sequence[str | Path] = (),
+                  name: str | None = None) -> list[str | Path]:
+        """Write the bundle and return the argv of create or run; the id will be deleted at the end."""
+        directory = bundle.write()
+        chosen = bundle.id if name is None else name
+        if chosen not in self._ids:
+            self._ids.append(chosen)
+        return [verb, "--bundle", directory, *flags, chosen]
+
     # Verbs
 
     def create(self, bundle: Bundle, *flags: str | Path, name: str | None = None,
@@ -184,7 +193,7 @@ class Runtime:
     def spawn_run(self, bundle: Bundle, *flags: str | Path, name: str | None = None,
                   **how: object) -> Running:
         """Start a foreground run and return at once."""
-        words = self._bundle_words("run", bundle, flags, name)
+        words = self.words_for("run", bundle, flags, name)
         return self.spawn(*words, **how)  # type: ignore[arg-type]
 
     def start_container(self, bundle: Bundle, *flags: str | Path) -> int:
@@ -287,17 +296,9 @@ class Runtime:
     def _id(self, name: str | Bundle) -> str:
         return name.id if isinstance(name, Bundle) else name
 
-    def _bundle_words(self, verb: str, bundle: Bundle, flags: Sequence[str | Path],
-                      name: str | None) -> list[str | Path]:
-        directory = bundle.write()
-        chosen = bundle.id if name is None else name
-        if chosen not in self._ids:
-            self._ids.append(chosen)
-        return [verb, "--bundle", directory, *flags, chosen]
-
     def _on_bundle(self, verb: str, bundle: Bundle, flags: Sequence[str | Path],
                    name: str | None, how: dict) -> Result:
-        return self.call(*self._bundle_words(verb, bundle, flags, name), **how)
+        return self.call(*self.words_for(verb, bundle, flags, name), **how)
 
 
 def one_line(result: Result) -> str:

@@ -57,7 +57,7 @@ def test_kill_9_of_the_foreground_runtime_leaves_a_container_that_can_be_deleted
 def test_two_interrupts_never_leave_a_half_made_container(capsule, bundle, verb, delay):
     """Whatever the moment: what is left is either nothing or a whole container."""
     box = bundle(["/payload", "pause"])
-    words = capsule._bundle_words(verb, box, [], None)
+    words = capsule.words_for(verb, box)
     running = capsule.spawn(*words)
     started = wait_until(lambda: running.popen.pid)
     assert started

@@ -42,7 +42,7 @@ def on_pty(capsule, payload, pty):
 
 
 def run_words(capsule, box):
-    return capsule._bundle_words("run", box, [], None)
+    return capsule.words_for("run", box)
 
 
 # Console socket

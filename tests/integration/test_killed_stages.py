@@ -1,0 +1,116 @@
+"""A process of the runtime killed at every stop point: an error at once, and nothing left after."""
+
+from __future__ import annotations
+
+import pytest
+from helpers import process, stops
+from helpers.requires import requires, variant
+from helpers.runtime import Runtime
+from helpers.wait import wait_until
+
+pytestmark = requires("root", "stop", "busybox", "gcc")
+
+NAMES = stops.names()
+
+
+@pytest.fixture
+def stopping(workdir, leaks):
+    """Give the build with stop points, on the state root that the ordinary build has."""
+    (workdir / "stops").mkdir()
+    runtime = Runtime([str(variant("stop"))], workdir / "state", workdir / "stops")
+    yield runtime
+    runtime.clean()
+
+
+def words(runtime, box, verb):
+    """Return the argv of a verb that takes part in the container's making or end."""
+    if verb in ("create", "run"):
+        return runtime.words_for(verb, box)
+    return [verb, box.id, *(["/payload", "exit", "0"] if verb == "exec" else [])]
+
+
+def prepare(runtime, box, verb):
+    """Bring a container to where the verb begins."""
+    if verb in ("start", "delete", "kill"):
+        runtime.create(box)
+    if verb == "exec":
+        runtime.run(box, "--detach")
+
+
+def gone(pids):
+    """Tell whether all these processes have ended, and collect those that became ours."""
+    process.reap_orphans()
+    return not any(process.is_alive(pid) for pid in pids)
+
+
+def test_the_sources_have_stop_points():
+    assert NAMES
+
+
+@pytest.mark.parametrize("verb", ["create", "run", "start", "exec", "delete"])
+@pytest.mark.parametrize("name", NAMES)
+def test_kill_9_of_the_runtime_and_delete_force(stopping, bundle, leaks, name, verb):
+    box = bundle(["/payload", "pause"])
+    prepare(stopping, box, verb)
+    stopped = stops.stop_at(stopping, name, *words(stopping, box, verb))
+    if stopped is None:
+        return  # this verb does not pass the point
+    below = process.descendants(stopped.running.pid)
+    stopped.running.stop()
+    if not stopped.is_runtime and process.state(stopped.pid) == "T":
+        stopped.proceed()
+    stopping.delete(box, "--force")
+    assert not stopping.exists(box)
+    wait_until(lambda: gone(below), 10, f"the end of {below}")
+    leaks.check()
+
+
+@pytest.mark.parametrize("verb", ["create", "run", "exec"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_killed_stage_is_an_error_at_once(stopping, bundle, leaks, name, verb):
+    box = bundle(["/payload", "pause"])
+    prepare(stopping, box, verb)
+    stopped = stops.stop_at(stopping, name, *words(stopping, box, verb))
+    if stopped is None or stopped.is_runtime:
+        return
+    stopped.kill()
+    result = stopped.running.wait(5)
+    assert result.rc == (255 if verb == "exec" else 1), repr(result)
+    assert len(result.err.splitlines()) == 1, repr(result)
+    if verb == "exec":
+        assert stopping.status(box) == "running"
+    else:
+        assert not stopping.exists(box)
+        leaks.check()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stop_changes_nothing(stopping, bundle, name):
+    box = bundle(["/payload", "exit", "7"])
+    stopped = stops.stop_at(stopping, name, *words(stopping, box, "run"))
+    if stopped is None:
+        return
+    stopped.proceed()
+    assert stopped.running.wait().rc == 7
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_interrupts_at_a_stop_leave_nothing_half_made(stopping, bundle, leaks, name):
+    """Ctrl-C twice while a container is being made: whole, or gone."""
+    box = bundle(["/payload", "pause"])
+    stopped = stops.stop_at(stopping, name, *words(stopping, box, "create"))
+    if stopped is None:
+        return
+    for _ in range(2):
+        stopped.running.send(2)
+    stopped.proceed()
+    stopped.running.wait()
+    if stopping.exists(box):
+        assert stopping.status(box) == "created"
+        stopping.delete(box, "--force")
+    leaks.check()
+
+
+def test_an_ordinary_build_has_no_stop_points(capsule, bundle):
+    for name in NAMES:
+        capsule.run(bundle(["/payload", "exit", "0"]), env={"CAPSULE_STOP": name}, timeout=10)
