@@ -40,8 +40,17 @@ static struct {
 	struct relay_pump input;  /* stdin -> container */
 } relay;
 
+/* Started with stdio closed, none of our own fds may be taken for it. */
+static void fill_stdio(void)
+{
+	for (int fd = 0; fd < 3; fd++)
+		if (rt2(__NR_fcntl, fd, F_GETFD) == -EBADF)
+			rt4(__NR_openat, AT_FDCWD, "/dev/null", O_RDWR, 0);
+}
+
 static void settle_fds(struct relay_base *base)
 {
+	fill_stdio();
 	capsule_rt_close_except(3,
 				(int[]){base->child_pidfd, base->master_fd, base->report_fd,
 					base->state_fd, base->lock_fd},

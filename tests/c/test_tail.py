@@ -404,6 +404,14 @@ def test_as_pid_1_it_leaves_no_zombie_of_others_to_the_payload(payload) -> None:
         assert json.loads(tail.output())["pid"] == 1
 
 
+def test_nobody_of_the_same_user_may_look_into_it_while_it_waits(payload) -> None:
+    """Not dumpable: /proc/PID belongs to root whatever its uid, and ptrace is refused (CVE-2016-9962)."""
+    wrapper = ("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--")
+    with Tail(init_plan("/bin/true"), wrapper=wrapper) as tail:
+        tail.ready()
+        assert os.stat(f"/proc/{tail.process.pid}/fd").st_uid == 0
+
+
 def test_a_created_container_holds_kilobytes(payload) -> None:
     with Tail(init_plan(payload, "exit")) as tail:
         tail.ready()
