@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-APPLETS = ("sh", "ash", "cat", "echo", "env", "false", "hostname", "id", "ip", "kill", "ls", "mkdir",
+APPLETS = ("sh", "ash", "cat", "echo", "env", "false", "grep", "hostname", "id", "ip", "kill", "ls", "mkdir",
            "mount", "printf", "ps", "pwd", "readlink", "rm", "sleep", "stat", "stty", "sync", "test",
            "touch", "true", "tty", "umount", "uname")
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -9,6 +10,8 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +29,17 @@ SYS = {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["n
 
 IN_MOUNT_NS = ["unshare", "--mount", "--pid", "--fork", "--ipc", "--net", "--propagation", "private"]
 IN_USER_NS: list[str] = []  # the child enters it itself: the interpreter may be out of reach from inside
+
+
+@contextlib.contextmanager
+def bundle_with_decoy() -> Iterator[RootfsBundle]:
+    """Yield a bundle that every user may search the way to; fail if the decoy beside it changes."""
+    with tempfile.TemporaryDirectory(prefix="capsule-test-") as directory:
+        os.chmod(directory, 0o755)
+        made = RootfsBundle(Path(directory))
+        before = made.decoy_state()
+        yield made
+        assert made.decoy_state() == before, "something outside the root was changed"
 
 
 class RootfsBundle:
@@ -80,10 +94,10 @@ class RootfsBundle:
             "linux": {"namespaces": [{"type": word} for word in ("pid", "mount", "ipc", "network")], **(linux or {})},
             **(top or {}),
         }
-        document = json.dumps({"config": config, "bundle": str(self.path), "probe": probe, "userns": not within, **request})
+        request |= {"config": config, "bundle": str(self.path), "probe": probe, "userns": not within}
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
-            [*within, sys.executable, str(CHILD)], input=document, capture_output=True, text=True, env=environment,
+            [*within, sys.executable, str(CHILD)], input=json.dumps(request), capture_output=True, text=True, env=environment,
             timeout=60, check=False,
         )  # fmt: skip
         if done.returncode:

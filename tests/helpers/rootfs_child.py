@@ -7,14 +7,17 @@ what the sealed interpreter forbids.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
+import struct
 import sys
+import termios
 from pathlib import Path
 
 from capsule._ext import fdpass, mountapi
 from capsule.errors import CapsuleError
-from capsule.rootfs import lookup, pivot
+from capsule.rootfs import console, pivot
 from capsule.rootfs.operations import Context
 from capsule.rootfs.plan import from_data, make
 from capsule.spec.load import load_config
@@ -96,7 +99,10 @@ def carry_out(request: dict, answer: dict, channel: int) -> None:
     for operation in plan.finish:
         operation.execute(ctx)
     sealed = False
-    namespace = {"os": os, "ctx": ctx, "answer": answer, "lookup": lookup, "mountinfo": mountinfo}
+    namespace = {
+        "os": os, "ctx": ctx, "answer": answer, "mountinfo": mountinfo, "console": console, "fcntl": fcntl,
+        "struct": struct, "termios": termios,
+    }  # fmt: skip
     exec(request.get("probe", ""), namespace)
     for fd in (ctx.console_master, ctx.console_slave):
         if fd >= 0:
