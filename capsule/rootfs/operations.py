@@ -150,26 +150,36 @@ class MountRoot(Operation):
         return "mount the root on itself"
 
     def execute(self, ctx: Context) -> None:
+        host = -1
         try:
-            proc_fd = fallback_proc(ctx)
-            root = _open_rootfs(ctx)
-            try:
-                ctx.root_fd = _bind_root(ctx, root, proc_fd)
-            finally:
-                posix.close(root)
+            fallback_proc(ctx)
+            host = openbeneath.open_host("/", openbeneath.O_PATH | openbeneath.O_DIRECTORY)
+            ctx.root_fd = _bind_root(ctx, host)
         except OSError as err:
             raise failed("mount the root", ctx.rootfs_path, err) from err
+        finally:
+            if host >= 0:
+                posix.close(host)
         ctx.switch = self.switch
 
 
-def _bind_root(ctx: Context, root: int, proc_fd: int) -> int:
+def _bind_root(ctx: Context, host: int) -> int:
     """Bind the root onto itself and return the fd of the mount."""
-    host = openbeneath.open_host("/", openbeneath.O_PATH | openbeneath.O_DIRECTORY)
+    try:
+        root = _open_rootfs(ctx)
+    except OSError as err:
+        if err.errno != errno.EACCES or ctx.request_source is None:
+            raise
+        # A user namespace may not search the way to it. Where it is attached does not matter to pivot_root, and
+        # paths still start at what lies below.
+        fd = ctx.request_source(ctx.rootfs_path, True)
+        mountapi.attach(fd, host)
+        return fd
     try:
         # The path is for the fallback, which looks for the mount it made from the host's root.
-        return mountapi.place_bind(root, host, ctx.rootfs_path, root, True, False, mountapi.KEEP, proc_fd)
+        return mountapi.place_bind(root, host, ctx.rootfs_path, root, True, False, mountapi.KEEP, ctx.proc_fd)
     finally:
-        posix.close(host)
+        posix.close(root)
 
 
 class OpenRoot(Operation):

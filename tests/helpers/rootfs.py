@@ -97,8 +97,8 @@ class RootfsBundle:
         request |= {"config": config, "bundle": str(self.path), "probe": probe, "userns": not within}
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
-            [*within, sys.executable, str(CHILD)], input=json.dumps(request), capture_output=True, text=True, env=environment,
-            timeout=60, check=False,
+            [*within, sys.executable, str(CHILD)], input=json.dumps(request), capture_output=True, text=True,
+            env=environment, timeout=60, check=False,
         )  # fmt: skip
         if done.returncode:
             raise AssertionError(f"the child failed ({done.returncode}): {done.stderr}")

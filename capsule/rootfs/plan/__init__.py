@@ -88,12 +88,13 @@ def make(
         prepare.append(devices.MakeLinks())
     if console:
         _add_console(config, prepare, finish)
-    if has_mount_ns and config.rootfs_propagation:
-        finish.append(operations.PropagateRoot(_propagation(config.rootfs_propagation)))
     if config.masked_paths:
         finish.append(masks.MaskPaths(_once(config.masked_paths)))
     if config.readonly_paths:
         finish.append(masks.ReadonlyPaths(_once(config.readonly_paths)))
+    if has_mount_ns and config.rootfs_propagation:
+        # After the binds above: an unbindable root cannot be their source.
+        finish.append(operations.PropagateRoot(_propagation(config.rootfs_propagation)))
     finish += planner.finish
     if config.root_readonly:
         finish.append(operations.ReadonlyRoot())
@@ -119,6 +120,8 @@ def _root_steps(config, has_mount_ns: bool, no_pivot: bool) -> list[Operation]:
         return [operations.MountRoot(operations.CHROOT) if needed else operations.OpenRoot()]
     word = config.rootfs_propagation
     tree = _propagation(word) if word else _MS_SLAVE | _MS_REC
+    if tree & _MS_UNBINDABLE:
+        tree = _MS_SLAVE | _MS_REC  # the root is still to be bound onto itself
     if no_pivot and tree & _MS_PRIVATE:
         raise Unsupported("rootfsPropagation", word or "", "private is not safe without pivot_root")
     parent = 0
