@@ -5,7 +5,16 @@ Paths are absolute host paths; docs/tail.md has the records.
 from __future__ import annotations
 
 from capsule.protocol._plan import (
-    NO_FD, number, pack, pack_list, pack_strings, signed, u32, unpack, unpack_list, unpack_strings,
+    NO_FD,
+    number,
+    pack,
+    pack_list,
+    pack_strings,
+    signed,
+    u32,
+    unpack,
+    unpack_list,
+    unpack_strings,
 )
 
 MAGIC = b"CAPRELAY"

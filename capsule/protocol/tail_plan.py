@@ -6,7 +6,17 @@ has the records and the order in which T acts on them.
 from __future__ import annotations
 
 from capsule.protocol._plan import (
-    NO_FD, number, pack, pack_list, pack_strings, signed, u32, u64, unpack, unpack_list, unpack_strings,
+    NO_FD,
+    number,
+    pack,
+    pack_list,
+    pack_strings,
+    signed,
+    u32,
+    u64,
+    unpack,
+    unpack_list,
+    unpack_strings,
 )
 
 MAGIC = b"CAPSTAIL"

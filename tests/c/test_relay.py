@@ -224,7 +224,8 @@ def test_it_keeps_no_descriptor_but_its_own_and_holds_kilobytes(payload) -> None
     with Relay(payload, "trap", pty=True, stdin=subprocess.PIPE) as relay:
         relay.line()
         pid = relay.process.pid
-        targets = sorted(os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd") if int(name) > 2)
+        names = [name for name in os.listdir(f"/proc/{pid}/fd") if int(name) > 2]
+        targets = [os.readlink(f"/proc/{pid}/fd/{name}") for name in names]
         kinds = [target.split(":")[0] if target.startswith("anon") else target for target in targets]
         assert len(targets) == 4, targets  # master, the slave that it keeps open, pidfd, signalfd
         assert "/dev/ptmx" in kinds or "/dev/pts/ptmx" in kinds

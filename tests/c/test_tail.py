@@ -14,7 +14,20 @@ import pytest
 from helpers.payload import build_payload
 from helpers.wait import wait_until
 from tail_kit import (
-    ACK, ALLOW, EXECUTED, KILL, NACK, START, Tail, bpf, compile_program, deny, exec_plan, init_plan, lifted, memfd,
+    ACK,
+    ALLOW,
+    EXECUTED,
+    KILL,
+    NACK,
+    START,
+    Tail,
+    bpf,
+    compile_program,
+    deny,
+    exec_plan,
+    init_plan,
+    lifted,
+    memfd,
     message,
 )
 
