@@ -100,7 +100,7 @@ static int walk_up(struct walk *w)
 		*last = '\0';
 	else
 		w->done[0] = '\0';
-	strcpy(names, w->done); /* both are PATH_MAX long */
+	memcpy(names, w->done, sizeof(names)); /* both are PATH_MAX long */
 	walk_set_fd(w, w->root_fd);
 	for (name = names; *name; name = more) {
 		more = strchrnul(name, '/');
