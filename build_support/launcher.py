@@ -60,6 +60,7 @@ FLAVOURS = {
         Flavour("capsule"),
         Flavour("capsule-stop", ("-DCAPSULE_STOP_POINTS",)),
         Flavour("capsule-noseal", ("-DCAPSULE_NO_SEAL",)),
+        Flavour("capsule-imports", ("-DCAPSULE_TRACE_IMPORTS",)),
         Flavour("seal-probe", (), SEAL_PROBE),
         Flavour("seal-probe-noseal", ("-DCAPSULE_NO_SEAL",), SEAL_PROBE),
     )
