@@ -137,3 +137,12 @@ def test_the_hot_path_imports_no_click_and_none_of_the_slow_modules():
     )
 
     assert set(done.stdout.split()) <= {"__future__", "posix", "errno", "time", "_cython_3_3_1", "cython_runtime"}
+
+
+def test_the_page_names_every_command_and_every_option_of_the_built_ones():
+    page = (TREE / "docs" / "cli.md").read_text()
+    for command in grammar.COMMANDS:
+        assert f"`{command[0]}`" in page or f"### {command[0]}\n" in page
+    built = [command for command in grammar.COMMANDS if command[1] != "cmd_unbuilt"]
+    for option in [*grammar.GLOBAL_OPTIONS, *[option for command in built for option in command[6]]]:
+        assert f"`--{option[1][0]}" in page
