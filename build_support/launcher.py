@@ -29,7 +29,7 @@ ENTRY = "capsule.cli.main"
 VARIANTS = ("static-frozen", "static", "shared")
 JOBS = min(2, os.cpu_count() or 1)
 
-C_WARNINGS = ("-Wall", "-Wextra", "-Wno-unused-parameter", "-Wshadow", "-Wvla", "-Wstrict-prototypes")
+C_WARNINGS = ("-Werror=implicit-function-declaration", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wshadow", "-Wvla", "-Wstrict-prototypes")
 OPTIMISE = ("-O2", "-fwrapv", "-fno-strict-aliasing", "-fno-semantic-interposition")
 # Not position independent: an executable that relocates nothing starts a quarter of a millisecond sooner.
 CODE = ("-fno-pie", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sections", "-DNDEBUG")
@@ -223,14 +223,14 @@ def link_flags(variant: str) -> list[str] | None:
     return [archive, *python.system_libraries()] if archive else None
 
 
-def link(target: str, variant: str, objects: list[str], extra: list[str], *, quiet: bool = False) -> bool:
+def link(target: str, variant: str, objects: list[str], extra: list[str]) -> bool:
     """Link and strip an executable; tell whether that worked."""
     flags = link_flags(variant)
     if flags is None:
         return False
     temporary = f"{target}.{os.getpid()}"
     command = [*compiler(), *LINK, "-o", temporary, *objects, *flags, *extra]
-    if subprocess.run(command, stderr=subprocess.DEVNULL if quiet else None).returncode:
+    if subprocess.run(command).returncode:
         return False
     subprocess.run(["strip", "--strip-all", temporary], check=True)
     os.replace(temporary, target)
@@ -254,10 +254,13 @@ def probe(variant: str, version: str) -> str | None:
         work.append(c_job(f"{ROOT}/frozen.c", flavour))
     compile_all(work, jobs=JOBS)
     target = f"{directory}/{variant}/probe"
-    if not link(target, variant, [job.target for job in work], [], quiet=True):
+    if not link(target, variant, [job.target for job in work], []):
         return None
-    ended = subprocess.run([target], cwd="/", env={}, stdin=subprocess.DEVNULL, executable=os.path.abspath(target))
-    return target if ended.returncode == 0 else None
+    ended = subprocess.run([os.path.abspath(target)], cwd="/", env={}, stdin=subprocess.DEVNULL)
+    if ended.returncode:
+        print(f"launcher: the {variant} probe ended with status {ended.returncode}")
+        return None
+    return target
 
 
 def choose_variant(version: str) -> str:
@@ -284,6 +287,8 @@ def choose_variant(version: str) -> str:
     except (FileNotFoundError, ValueError, KeyError):
         pass
     chosen = next((variant for variant in VARIANTS if probe(variant, version)), "script")
+    if chosen != VARIANTS[0]:
+        print(f"launcher: {VARIANTS[0]} is not possible with {python.executable()}: built as {chosen}")
     write_if_changed(memory, json.dumps({"of": state.hexdigest(), "variant": chosen}))
     return chosen
 

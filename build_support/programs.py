@@ -78,8 +78,8 @@ def as_array(name: str, image: bytes) -> str:
 def write_if_changed(path: str, text: str) -> None:
     """Replace a generated file only when its text differs, so that nothing is rebuilt in vain."""
     try:
-        with open(path, encoding="utf-8") as file:
-            if file.read() == text:
+        with open(path, "rb") as file:
+            if file.read() == text.encode():
                 return
     except FileNotFoundError:
         os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -261,6 +261,15 @@ static PyObject *find_and_load(PyObject *self, PyObject *args)
 	return load(name);
 }
 
+/* Cheaper than PyObject_HasAttr, which formats an AttributeError for every module not yet loaded.
+ */
+static int has_name(PyObject *module, PyObject *name)
+{
+	PyObject *names = PyModule_Check(module) ? PyModule_GetDict(module) : NULL;
+
+	return names && PyDict_GetItemWithError(names, name);
+}
+
 /* importlib._bootstrap._handle_fromlist(module, fromlist, import_): `from package import submodule`
  */
 static PyObject *handle_fromlist(PyObject *self, PyObject *args)
