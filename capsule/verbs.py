@@ -19,11 +19,11 @@ def _making_factory(root: str) -> Factory:
 
 
 def _new_container(root: str, id: str, bundle: str):
-    from capsule.spec import load_config, read_config
+    from capsule.spec.load import load_config, read_file
     from capsule.state import ids
 
     ids.check_id(id)
-    config = load_config(read_config(bundle))
+    config = load_config(read_file(f"{bundle}/config.json"))
     return _making_factory(root).create(id, config, bundle=bundle)
 
 
@@ -109,8 +109,8 @@ def exec_(root: str, id: str, *, process_file: str | None = None, args: list[str
     from capsule.runtime.process import Process
 
     process = Process()
-    if process_file is not None:
-        from capsule.spec import load_process, read_file
+    if process_file:
+        from capsule.spec.load import load_process, read_file
 
         process.spec = load_process(read_file(process_file))
     process.args, process.cwd, process.env, process.user, process.tty = args, cwd, env, user, tty

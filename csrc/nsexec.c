@@ -179,7 +179,7 @@ static unsigned int join_others(const struct capsule_nsexec *request, unsigned i
 {
 	for (unsigned int i = 0; i < request->join_count; i++) {
 		const struct capsule_ns_join *join = &request->join[i];
-		if (join->type == CLONE_NEWUSER || (done & (1U << i)))
+		if (join->type == CLONE_NEWUSER || join->type == CLONE_NEWPID || (done & (1U << i)))
 			continue;
 		if (setns(join->fd, join->type) == 0)
 			done |= 1U << i;
@@ -189,12 +189,24 @@ static unsigned int join_others(const struct capsule_nsexec *request, unsigned i
 	return done;
 }
 
-static const struct capsule_ns_join *user_join(const struct capsule_nsexec *request)
+static const struct capsule_ns_join *find_join(const struct capsule_nsexec *request, int type)
 {
 	for (unsigned int i = 0; i < request->join_count; i++)
-		if (request->join[i].type == CLONE_NEWUSER)
+		if (request->join[i].type == type)
 			return &request->join[i];
 	return NULL;
+}
+
+/*
+ * An existing pid namespace is joined by S2, for its children: S2 itself stays outside, so that no
+ * interpreter is ever visible to the processes inside (CVE-2016-9962's class).
+ */
+static void join_pid_namespace(const struct capsule_nsexec *request)
+{
+	const struct capsule_ns_join *join = find_join(request, CLONE_NEWPID);
+
+	if (join && setns(join->fd, CLONE_NEWPID) < 0)
+		bail(request->sync_fd, -errno, "join", ns_name(CLONE_NEWPID));
 }
 
 /* EINVAL: uid 0 has no mapping inside; the capabilities of a user namespace's maker are enough then. */
@@ -211,7 +223,7 @@ static void become_root_inside(int sync_fd)
 
 static void enter_user_namespace(const struct capsule_nsexec *request)
 {
-	const struct capsule_ns_join *join = user_join(request);
+	const struct capsule_ns_join *join = find_join(request, CLONE_NEWUSER);
 
 	if (join) {
 		if (setns(join->fd, CLONE_NEWUSER) < 0)
@@ -266,6 +278,7 @@ static void stage_one(const struct capsule_nsexec *request, int joined)
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 		prctl(PR_SET_NAME, "capsule:[2]", 0, 0, 0);
+		join_pid_namespace(request);
 		return;
 	}
 	/* R learns the number from us: in a new pid namespace S2 itself knows only that it is 1. */

@@ -10,6 +10,7 @@ import posix
 from capsule._ext import nsexec, proc, programs
 from capsule.errors import ChildError
 from capsule.protocol import messages, tail_plan
+from capsule.rootfs import console
 
 _FAILED = 1
 
@@ -42,6 +43,12 @@ class Initializer:
         if len(fds) != 1:
             raise ChildError("open mount source", path, "the parent sent no descriptor")
         return fds[0]
+
+    def take_console(self, master_fd: int, slave_fd: int) -> None:
+        """Give R the pty's master and make its slave the controlling terminal and stdio of this process."""
+        self.ask(messages.CONSOLE, b"", (master_fd,))
+        posix.close(master_fd)
+        console.make_controlling(slave_fd)
 
     def stop_point(self, name: str) -> None:
         """Stop for a test: pid 1 of a namespace cannot stop itself, so R sends the signal."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import posix
-
+from capsule._ext import openbeneath
 from capsule.init import steps
 from capsule.init.base import Initializer
-from capsule.protocol import messages
 from capsule.protocol.init_config import EXEC
-from capsule.rootfs import operations
+from capsule.rootfs import console
 
 
 class InitializerExecImpl(Initializer):
@@ -22,15 +20,12 @@ class InitializerExecImpl(Initializer):
         config = self.config
         self.stop_point("exec-joined")
         process = config.process_config
+        root_fd = openbeneath.open_host("/", openbeneath.O_PATH | openbeneath.O_DIRECTORY)
         if process.terminal:
-            context = operations.Context("/", -1, None)
-            master_fd, slave_fd = steps.open_console(context, process)
-            self.ask(messages.CONSOLE, b"", (master_fd,))
-            posix.close(master_fd)
-            steps.take_console(slave_fd)
+            self.take_console(*console.open_pair(root_fd, process.uid, process.console_size))
         else:
             steps.own_pipes(process.uid, process.gid)
-        plan = steps.tail_plan_of(EXEC, config)
+        plan = steps.tail_plan_of(EXEC, config, root_fd)
         plan.wait_ack = True  # R sets the resource limits on the tail first
         steps.before_tail(config)
         # A child joins the cgroup, last of all: no interpreter is ever charged to the container.

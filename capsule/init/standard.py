@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import posix
-
 from capsule._ext import nsexec, proc
 from capsule.errors import KernelError
 from capsule.init import steps
@@ -32,13 +30,15 @@ class InitializerStandardImpl(Initializer):
         host_pid = self._hooks()
         pivot.pivot(context)
         self.stop_point("pivoted")
-        self._console(context)
         self._names()
         for key, value in config.container_config.sysctl.items():
             steps.write_sysctl(self.proc_fd, key, value)
+        if config.process_config is not None:
+            steps.ensure_cwd(context.root_fd, config.process_config.cwd)
         for operation in config.rootfs_plan.finish:
             operation.execute(context)
-        self._tail(host_pid)
+        self._stdio(context)
+        self._tail(context, host_pid)
 
     def _open_proc(self) -> int:
         # procfs shows the pid namespace of its maker: where one was joined, a child inside must make it.
@@ -57,17 +57,14 @@ class InitializerStandardImpl(Initializer):
             hooks.run_hooks("createContainer", create_container, state, cwd=config.bundle)
         return host_pid
 
-    def _console(self, context) -> None:
+    def _stdio(self, context) -> None:
         process = self.config.process_config
         if process is None:
             return
-        if not process.terminal:
+        if process.terminal:
+            self.take_console(context.console_master, context.console_slave)
+        else:
             steps.own_pipes(process.uid, process.gid)
-            return
-        master_fd, slave_fd = steps.open_console(context, process)
-        self.ask(messages.CONSOLE, b"", (master_fd,))
-        posix.close(master_fd)
-        steps.take_console(slave_fd)
 
     def _names(self) -> None:
         container = self.config.container_config
@@ -79,9 +76,9 @@ class InitializerStandardImpl(Initializer):
         except OSError as err:
             raise KernelError(str(err.strerror).partition(":")[0], container.hostname or "", errno=err.errno) from err
 
-    def _tail(self, host_pid: int) -> None:
+    def _tail(self, context, host_pid: int) -> None:
         config = self.config
-        plan = steps.tail_plan_of(INIT, config)
+        plan = steps.tail_plan_of(INIT, config, context.root_fd)
         plan.start_fd = config.start_fd
         start_container = config.container_config.hooks.get("startContainer")
         if start_container:

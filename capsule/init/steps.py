@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import posix
 
-from capsule._ext import json, proc
+from capsule._ext import json, openbeneath, proc
 from capsule.errors import KernelError, SecurityError
 from capsule.linux import procfs, users
 from capsule.protocol.tail_plan import TailPlan
-from capsule.rootfs import console, lookup
+from capsule.rootfs import lookup
 from capsule.security import apply
 
-_EDQUOT, _ENOSYS, _EPERM = 122, 38, 1
+_EDQUOT, _ENOENT, _ENOSYS, _EPERM = 122, 2, 38, 1
 _S_IFMT, _S_IFIFO = 0o170000, 0o010000
 _NO_LIMIT_MS = 0  # the tail's word for a hook without a timeout
 
@@ -31,11 +31,24 @@ def join_keyring(name: str) -> None:
 
 def write_sysctl(proc_fd: int, key: str, value: str) -> None:
     """Write one namespaced sysctl through the private procfs, never through the container's /proc."""
-    name = key if "/" in key else key.replace(".", "/")
     try:
-        procfs.write_beneath(proc_fd, "sys/" + name, value.encode())
+        procfs.write_sysctl(proc_fd, key if "/" in key else key.replace(".", "/"), value)
     except OSError as err:
         raise KernelError("write sysctl", key, errno=err.errno) from err
+
+
+def ensure_cwd(root_fd: int, cwd: str) -> None:
+    """Make the working directory where the image has none, as runc does; before the root turns read-only."""
+    try:
+        posix.close(openbeneath.open_in_root(root_fd, cwd))
+        return
+    except OSError as err:
+        if err.errno != _ENOENT:
+            return  # execve's own chdir says what is wrong, with the user's credentials
+    try:
+        posix.close(openbeneath.ensure_dir(root_fd, cwd, 0o755)[0])
+    except OSError as err:
+        raise KernelError("create working directory", cwd, errno=err.errno) from err
 
 
 def own_pipes(uid: int, gid: int) -> None:
@@ -53,16 +66,6 @@ def own_pipes(uid: int, gid: int) -> None:
                 return
 
 
-def open_console(context, process) -> tuple[int, int]:
-    """Make a pty in the container's devpts; returns (master, slave)."""
-    return console.open_console(context, process.console_size, process.uid)
-
-
-def take_console(slave_fd: int) -> None:
-    """Make the pty the controlling terminal and stdio of this process."""
-    console.make_controlling(slave_fd)
-
-
 def hook_state(config, status: str, host_pid: int) -> bytes:
     """Write the state that hooks read on their stdin (runtime-spec runtime.md#state)."""
     state = {
@@ -77,21 +80,21 @@ def hook_state(config, status: str, host_pid: int) -> bytes:
     return json.dumps(state)
 
 
-def environment(entries: list[str], uid: int, user) -> list[bytes]:
+def environment(entries: list[str], user) -> list[bytes]:
     """Build the payload's environment: the last of equal names wins; HOME is never missing or empty.
 
-    `user` is the in-root passwd entry of `uid` (name, home), or None.
+    `user` is the in-root passwd entry (name, gid, home) of the process's uid, or None.
     """
     values: dict[str, str] = {}
     for entry in entries:
         name, _, value = entry.partition("=")
         values[name] = value
     if not values.get("HOME"):
-        values["HOME"] = (user.home if user is not None else "") or "/"
+        values["HOME"] = (user[2] if user is not None else "") or "/"
     return [f"{name}={value}".encode("utf-8", "surrogateescape") for name, value in values.items()]
 
 
-def find_program(args: list[str], env: list[bytes]) -> bytes:
+def find_program(root_fd: int, args: list[str], env: list[bytes], cwd: str) -> bytes:
     """Find args[0] as execvp(3) would, in the container's PATH.
 
     Raises CapsuleError with the words that engines match: executable file not found in $PATH.
@@ -100,10 +103,10 @@ def find_program(args: list[str], env: list[bytes]) -> bytes:
     for entry in env:
         if entry.startswith(b"PATH="):
             path = entry[5:].decode("utf-8", "surrogateescape")
-    return lookup.find_executable(args[0], path).encode("utf-8", "surrogateescape")
+    return lookup.find_executable(root_fd, args[0], path, cwd).encode("utf-8", "surrogateescape")
 
 
-def tail_plan_of(kind: str, config) -> TailPlan:
+def tail_plan_of(kind: str, config, root_fd: int) -> TailPlan:
     """Fill what both kinds of tail share: the program, its environment and its identity."""
     plan = TailPlan(kind, config.sync_fd)
     plan.preserve_fds = config.preserve_fds
@@ -112,9 +115,9 @@ def tail_plan_of(kind: str, config) -> TailPlan:
     if process is None or not process.args:
         plan.has_process = False
         return plan
-    plan.env = environment(process.env, security.uid, users.lookup(users.ROOT, security.uid))
+    plan.env = environment(process.env, users.lookup(root_fd, security.uid))
     plan.args = [arg.encode("utf-8", "surrogateescape") for arg in process.args]
-    plan.exec_path = find_program(process.args, plan.env)
+    plan.exec_path = find_program(root_fd, process.args, plan.env, process.cwd)
     plan.cwd = process.cwd.encode("utf-8", "surrogateescape")
     plan.bounding, plan.effective, plan.permitted, plan.inheritable, plan.ambient = security.caps
     for name in ("uid", "gid", "groups", "umask", "no_new_privs", "seccomp", "seccomp_flags", "last_cap"):

@@ -32,20 +32,30 @@ class OpenConsole(Operation):
         return f"open a console of the {'host' if self.from_host else 'container'}'s devpts"
 
     def execute(self, ctx: Context) -> None:
-        try:
-            ctx.console_master = pty.open_master(-1 if self.from_host else ctx.root_fd)
-            ctx.console_slave = pty.open_slave(ctx.console_master)
-            pty.clear_onlcr(ctx.console_slave)
-            if self.size:
-                pty.set_size(ctx.console_slave, self.size[0], self.size[1])
-            if self.uid:
-                pty.own(ctx.console_slave, self.uid)
-        except OSError as err:
-            raise failed("open console", err.filename or "", err) from err
+        root_fd = -1 if self.from_host else ctx.root_fd
+        ctx.console_master, ctx.console_slave = open_pair(root_fd, self.uid, self.size)
         try:
             _bind_console(ctx)
         except OSError as err:
             raise failed("bind console on", "/dev/console", err) from err
+
+
+def open_pair(root_fd: int, uid: int, size: tuple[int, int] | None) -> tuple[int, int]:
+    """Open a pair of the devpts in a root, or of the host's with -1, owned by a user; returns (master, slave).
+
+    `size` is (rows, columns). Raises MountError.
+    """
+    try:
+        master = pty.open_master(root_fd)
+        slave = pty.open_slave(master)
+        pty.clear_onlcr(slave)
+        if size:
+            pty.set_size(slave, size[0], size[1])
+        if uid:
+            pty.own(slave, uid)
+        return master, slave
+    except OSError as err:
+        raise failed("open console", err.filename or "", err) from err
 
 
 def _bind_console(ctx: Context) -> None:

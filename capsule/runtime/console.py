@@ -13,9 +13,9 @@ def check(terminal: bool, process) -> None:
 
     Raises CapsuleError.
     """
-    if terminal and process.detach and process.console_socket is None:
+    if terminal and process.detach and not process.console_socket:
         raise CapsuleError("cannot allocate tty if capsule will detach without setting console socket")
-    if process.console_socket is not None and not (terminal and process.detach):
+    if process.console_socket and not (terminal and process.detach):
         raise CapsuleError("cannot use console socket if capsule will not detach or allocate tty")
 
 
@@ -29,7 +29,7 @@ class Keeper:
 
     def connect(self) -> None:
         """Connect to the console socket, before anything is started that would need it."""
-        if self.path is None:
+        if not self.path:
             return
         try:
             self.socket_fd = fdpass.connect_stream(self.path)

@@ -9,7 +9,6 @@ from capsule._ext import fdpass
 from capsule.linux import proc_stat
 from capsule.runtime import status as statuses
 from capsule.runtime.parent_process import SIGKILL, ParentNoChildProcess
-from capsule.spec import load_config
 from capsule.state import store as stores
 
 
@@ -40,6 +39,8 @@ class Container:
     def config(self):
         """The configuration as it was when the container was created."""
         if self._config is None:
+            from capsule.spec.load import load_config
+
             self._config = load_config(self.record.config)
         return self._config
 

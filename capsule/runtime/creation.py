@@ -130,7 +130,7 @@ def create(container, process) -> None:
         raise
     try:
         _make(container, blueprint, keeper)
-        if process.pid_file is not None:
+        if process.pid_file:
             pid_file.write(process.pid_file, container.record.init_process_pid)
         container.console = keeper
     except BaseException as error:

@@ -25,7 +25,7 @@ class ExecStartHook(StartHook):
 
     def ready(self, process) -> None:
         creation.set_limits(process.pid, self.security)
-        if self.request.pid_file is not None:
+        if self.request.pid_file:
             pid_file.write(self.request.pid_file, process.pid)
         StartHook.ready(self, process)
 
@@ -48,7 +48,7 @@ def execute(container, process) -> ParentChildProcess:
                                        seccomp_cache=f"{container.root}/.seccomp")
     security.oom_score_adj = None
     keeper = console.Keeper(process)
-    unified_fd, tasks_fds = container.manager().join_fds_for_exec(process.cgroup)
+    unified_fd, tasks_fds = container.manager().join_fds_for_exec(process.cgroup, container.record.init_process_pid)
     joins = _join(container, words)
     try:
         keeper.connect()
@@ -107,7 +107,7 @@ def process_spec(config, process) -> ProcessSpec:
         raise CapsuleError("exec", "", "process args cannot be empty")
     spec.args = process.args
     spec.terminal = process.tty
-    if process.cwd is not None:
+    if process.cwd:
         spec.cwd = process.cwd
     spec.env = [*spec.env, *(process.env or [])]
     if process.no_new_privs is not None:

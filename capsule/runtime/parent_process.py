@@ -16,6 +16,7 @@ SIGKILL = 9
 _SIGSTOP = 19
 _SILENCE_MS = 60_000  # how long our own stages may say nothing
 _ESRCH = 3
+_AT_FDCWD = -100
 
 # Signals that end a create before it is done: HUP INT QUIT TERM.
 _ABORTING = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14
@@ -271,7 +272,7 @@ class ParentChildProcess(ParentProcess):
         recursive = messages.words(payload[:4])[0] != 0
         path = payload[4:].decode("utf-8", "surrogateescape")
         try:
-            fd = mountapi.clone_tree(path, recursive)
+            fd = mountapi.clone(_AT_FDCWD, path, recursive)
         except OSError as err:
             raise KernelError("open mount source", path, errno=err.errno) from err
         try:
