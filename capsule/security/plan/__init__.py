@@ -64,7 +64,7 @@ def make(process, config, *, in_userns, extra_caps=(), warn, seccomp_cache=None)
         from capsule.security.plan import seccomp
 
         plan.seccomp, plan.seccomp_flags = seccomp.compile_filter(
-            config.seccomp, no_new_privs=plan.no_new_privs, cache_dir=seccomp_cache, warn=warn
+            config.seccomp, cache_dir=seccomp_cache, warn=warn
         )
     return plan
 
