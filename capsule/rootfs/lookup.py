@@ -22,7 +22,9 @@ def find_executable(root_fd: int | None, args0: str, path_env: str | None, cwd: 
     if "/" in args0:
         return args0
     own = root_fd is None or root_fd < 0
-    fd = openbeneath.open_host("/", openbeneath.O_PATH | openbeneath.O_DIRECTORY) if own else root_fd
+    fd = root_fd
+    if fd is None or own:
+        fd = openbeneath.open_host("/", openbeneath.O_PATH | openbeneath.O_DIRECTORY)
     try:
         if args0 and path_env:
             for directory in path_env.split(":"):

@@ -58,7 +58,7 @@ class Operation:
     A subclass lists its fields in `__slots__` in the order of its constructor's parameters.
     """
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """Say in a few words what the step does."""
