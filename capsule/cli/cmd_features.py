@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from capsule._version import VERSION
 from capsule.cli import output
+from capsule.cli.cmd_version import built
 from capsule.cli.scanner import Invocation
 from capsule.spec.features import features
 
 
 def run(invocation: Invocation) -> int:
     """Print the features document."""
-    output.print_json(features(), pretty=True)
+    annotations = {"capsule.version": VERSION, "capsule.commit": built("commit")}
+    output.print_json(features(annotations=annotations), pretty=True)
     return 0

@@ -19,8 +19,8 @@ def run(invocation: Invocation) -> int:
 
 def text() -> str:
     """Return the lines: version, commit, spec, launcher, python."""
-    commit = _built("commit")
-    variant = _built("variant")
+    commit = built("commit")
+    variant = built("variant")
     python = ".".join([str(part) for part in sys.version_info[:3]])
     return (
         f"capsule version {VERSION}\ncommit: {commit}\nspec: {SPEC_VERSION}\n"
@@ -28,7 +28,7 @@ def text() -> str:
     )
 
 
-def _built(name: str) -> str:
+def built(name: str) -> str:
     """Return what the build recorded in the launcher, "none" where there is no such thing."""
     try:
         from capsule import _launcher

@@ -8,9 +8,10 @@ import types
 import pytest
 
 import capsule.cli
+from capsule.cli import cmd_version, output
 from capsule.cli import main as entry
-from capsule.cli import output
 from capsule.errors import CapsuleError, ChildError, NotFound
+from capsule.spec.load import load_config
 
 STATE = {
     "ociVersion": "1.3.0", "id": "c1", "pid": 42, "status": "running", "bundle": "/b", "rootfs": "/b/rootfs",
@@ -248,6 +249,35 @@ def test_version_begins_with_the_lines_engines_parse(capfd):
     assert lines[0] == f"capsule version {capsule.__version__}"
     assert lines[1].startswith("commit: ")
     assert lines[2] == "spec: 1.3.0"
+
+
+def test_spec_writes_a_config_that_the_reader_accepts(tmp_path):
+    assert capsule_run("spec", "--bundle", str(tmp_path)) == 0
+    config = load_config((tmp_path / "config.json").read_bytes())
+    assert config.process.args == ["sh"]
+    assert config.process.terminal
+
+
+def test_spec_for_a_user_without_privileges_has_a_user_namespace(tmp_path):
+    assert capsule_run("spec", "--rootless", "-b", str(tmp_path)) == 0
+    config = load_config((tmp_path / "config.json").read_bytes())
+    assert "user" in [kind for kind, _path in config.namespaces]
+
+
+def test_spec_never_overwrites(tmp_path, capfd):
+    (tmp_path / "config.json").write_text("mine")
+
+    assert capsule_run("spec", "--bundle", str(tmp_path)) == 1
+    assert (tmp_path / "config.json").read_text() == "mine"
+    assert "Remove it first" in capfd.readouterr().err
+
+
+def test_features_prints_the_document(capfd):
+    assert capsule_run("features") == 0
+    document = json.loads(capfd.readouterr().out)
+    assert document["ociVersionMax"] == cmd_version.SPEC_VERSION
+    assert document["annotations"]["capsule.version"] == capsule.__version__
+    assert document["linux"]["seccomp"]["supportedFlags"]
 
 
 def test_a_failure_is_one_record_on_stderr_and_status_1(verbs, capfd):
