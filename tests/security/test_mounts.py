@@ -413,3 +413,29 @@ def test_cgroup_v2_alone_is_mounted_itself(bundle, missing):
     mount = {"destination": "/c", "type": "cgroup", "source": "cgroup", "options": ["ro"]}
     answer = bundle.run([PROC, mount], MOUNTS, cgroup_mounts=rows, missing=missing)
     assert answer["m"]["/c"]["type"] == "cgroup2" and "ro" in answer["m"]["/c"]["options"]
+
+
+def test_without_a_mount_namespace_one_unmount_leaves_the_host_as_it_was(bundle, tmp_path):
+    """The tree is shared, as systemd leaves it: its propagation must not change either."""
+    config = {"ociVersion": "1.0.2", "root": {"path": "rootfs", "readonly": True}, "mounts": [PROC, DEV, PTS],
+              "linux": {"namespaces": [{"type": "pid"}]}}  # fmt: skip
+    (tmp_path / "request").write_text(
+        json.dumps({"bundle": str(bundle.path), "config": config, "has_mount_ns": False})
+    )
+    script = """
+        set -e
+        mount --make-rshared /
+        cat /proc/self/mountinfo > before
+        unshare -p -f "$1" "$2" < request > answer
+        cat /proc/self/mountinfo > between
+        "$1" -c "import sys; from capsule.rootfs import pivot; pivot.unmount_host(sys.argv[1])" "$3"
+        cat /proc/self/mountinfo > after
+    """
+    subprocess.run(
+        ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", sys.executable, str(CHILD),
+         str(bundle.rootfs)], cwd=tmp_path, check=True, timeout=60, env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )  # fmt: skip
+    assert json.loads((tmp_path / "answer").read_text()) == {"leaked": []}
+    between = (tmp_path / "between").read_text()
+    assert between.startswith((tmp_path / "before").read_text()) and f"{bundle.rootfs}/dev/pts" in between
+    assert (tmp_path / "after").read_text() == (tmp_path / "before").read_text()
