@@ -26,12 +26,13 @@ _COPIES = 64
 _FALLBACK = "import sys; sys.path.insert(0, sys.argv[1]); from capsule.cli.main import main; sys.exit(main(%s))"
 _BYTES_ARGV = "[word.encode('utf-8', 'surrogateescape') for word in ['capsule', *sys.argv[2:]]]"
 
-_unreaped: list[Launched] = []
-_unreaped_lock = threading.Lock()
+# pidfds of launchers that run on although nobody holds their handle any more. Appended to by __del__, which may run
+# at any point of any thread: single list operations only, no lock.
+_orphans: list[int] = []
 
 
 class Launched:
-    """A started launcher: its socket and its pidfd. Reaped once it has ended, at the latest by a later start."""
+    """A started launcher: its socket and its pidfd, which are open as long as the object lives."""
 
     __slots__ = ("pid", "pidfd", "socket_fd", "status", "_lock")
 
@@ -43,29 +44,32 @@ class Launched:
         self._lock = threading.Lock()
 
     def __del__(self) -> None:
-        if self.socket_fd >= 0:
-            os.close(self.socket_fd)
+        os.close(self.socket_fd)
         if self.pidfd >= 0:
-            os.close(self.pidfd)
+            if self.status is None and _reap(self.pidfd, os.WNOHANG) is None:
+                _orphans.append(self.pidfd)
+            else:
+                os.close(self.pidfd)
 
-    def reap(self, *, block: bool) -> int | None:
-        """Return the exit status; without `block`, None while it runs."""
+    def reap(self) -> int:
+        """Wait for the end; return the exit status."""
         with self._lock:
             if self.status is None:
-                self.status = self._wait(os.WEXITED | (0 if block else os.WNOHANG))
+                self.status = _reap(self.pidfd, 0)
+            assert self.status is not None
             return self.status
 
-    def _wait(self, options: int) -> int | None:
-        if self.pidfd < 0:
-            return -1
-        try:
-            result = os.waitid(os.P_PIDFD, self.pidfd, options)
-        except ChildProcessError:
-            # The host ignores SIGCHLD or waits for any child: the status went there.
-            return -1
-        if result is None:
-            return None
-        return result.si_status if result.si_code == os.CLD_EXITED else 128 + result.si_status
+
+def _reap(pidfd: int, options: int) -> int | None:
+    """Reap one child; None where it runs and `options` say not to wait."""
+    try:
+        result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | options)
+    except OSError:
+        # ECHILD: the host ignores SIGCHLD or waits for any child, and the status went there. EBADF: as _open_pidfd.
+        return -1
+    if result is None:
+        return None
+    return result.si_status if result.si_code == os.CLD_EXITED else 128 + result.si_status
 
 
 def start(streams: Sequence[Stream], preserve_fds: Sequence[int] = ()) -> Launched:
@@ -97,16 +101,20 @@ def start(streams: Sequence[Stream], preserve_fds: Sequence[int] = ()) -> Launch
         os.close(theirs_fd)
         for fd in copies:
             os.close(fd)
-    launched = Launched(pid, _open_pidfd(pid), ours_fd)
-    with _unreaped_lock:
-        _unreaped.append(launched)
-    return launched
+    return Launched(pid, _open_pidfd(pid), ours_fd)
 
 
 def reap_finished() -> None:
-    """Reap what has ended and nobody waited for."""
-    with _unreaped_lock:
-        _unreaped[:] = [each for each in _unreaped if each.status is None and each.reap(block=False) is None]
+    """Reap what has ended and nobody holds."""
+    for _ in range(len(_orphans)):
+        try:
+            pidfd = _orphans.pop(0)
+        except IndexError:
+            return
+        if _reap(pidfd, os.WNOHANG) is None:
+            _orphans.append(pidfd)
+        else:
+            os.close(pidfd)
 
 
 def command() -> list[str]:

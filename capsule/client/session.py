@@ -25,7 +25,7 @@ def call(verb: str, root: str, id: str, **fields: object) -> object:
     finally:
         os.close(null_fd)
     value = _exchange(launched, {"verb": verb, "root": root, "id": id, **fields})
-    launched.reap(block=True)
+    launched.reap()
     return value
 
 
@@ -40,7 +40,7 @@ def call_with_process(verb: str, root: str, id: str, process: Process, **fields:
     if not isinstance(value, dict) or type(value.get("pid")) is not int:
         raise request.BadRecord("its answer has no pid")
     if process.detach:
-        launched.reap(block=True)
+        launched.reap()
         return ProcessHandle(value["pid"], None)
     return ProcessHandle(value["pid"], launched)
 
@@ -90,7 +90,7 @@ class ProcessHandle:
 def _read_end(launched: Launched) -> int:
     """Read the relay's report and reap it; at end of file its own exit status is the process's."""
     kind, payload, _fds = messages.receive(launched.socket_fd)
-    own_status = launched.reap(block=True)
+    own_status = launched.reap()
     if kind == messages.EXITED and len(payload) == 8:
         status = os.waitstatus_to_exitcode(messages.words(payload)[1])
         return status if status >= 0 else 128 - status
@@ -111,12 +111,12 @@ def _exchange(launched: Launched, document: dict[str, object]) -> object:
         # It ended before it had read the request; the exit status says more than the broken socket.
         pass
     if answer is None:
-        status = launched.reap(block=True)
+        status = launched.reap()
         raise ChildError(str(document["verb"]), str(document["id"]), f"launcher ended with status {status}, no answer")
     for level, message in answer.get("log", []):
         _replay(level, message)
     if "error" in answer:
-        launched.reap(block=True)
+        launched.reap()
         raise request.error_from(answer["error"])
     return answer.get("ok")
 

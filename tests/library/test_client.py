@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from helpers.wait import wait_until
 
 import capsule
 from capsule import ContainerStatus, Factory, Process, log
@@ -53,7 +54,7 @@ def fake(tmp_path, monkeypatch):
     made = Fake(directory)
     monkeypatch.setenv(launcher.LAUNCHER_VARIABLE, str(made.path))
     yield made
-    launcher.reap_finished()
+    wait_until(no_orphan_is_left, 5)
 
 
 @pytest.fixture
@@ -66,6 +67,11 @@ def is_inheritable(fd):
         return os.get_inheritable(fd)
     except OSError:
         return False
+
+
+def no_orphan_is_left():
+    launcher.reap_finished()
+    return not launcher._orphans
 
 
 def no_child_is_left():
@@ -124,6 +130,7 @@ def test_run_sends_the_config_with_what_the_process_changes(container, fake, tmp
 def test_run_without_a_process_runs_the_configs_own(container, fake):
     fake.answer(run={"ok": {"pid": 4711}, "report": 0})
     container.run()
+    container.wait()
 
     assert fake.seen[0]["request"]["config"] == CONFIG
 
@@ -269,17 +276,19 @@ def test_no_descriptor_of_the_host_is_left_open(container, fake):
     container.start()
     container.run()
     container.wait()
-    container._handle = None
-    launcher.reap_finished()
+    del container._handle
 
     assert set(os.listdir("/proc/self/fd")) == before
 
 
 def test_what_nobody_waits_for_is_reaped_by_the_next_call(container, fake):
-    fake.answer(exec={"ok": {"pid": 4711}, "report": 0})
-    handle = container.exec(Process(["sh"]))
-    os.waitid(os.P_PIDFD, handle._launched.pidfd, os.WEXITED | os.WNOWAIT)
+    fake.answer(exec={"ok": {"pid": 4711}, "report": 0, "hold": True})
+    read_fd, write_fd = os.pipe()
+    container.exec(Process(["sh"], stdin=read_fd))
+    os.close(write_fd)
+    os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
     container.start()
+    os.close(read_fd)
 
     assert no_child_is_left()
 
@@ -306,6 +315,7 @@ def test_paths_are_absolute_before_the_launcher_sees_them(fake, tmp_path, monkey
     fake.answer(run={"ok": {"pid": 4711}, "report": 0})
     made = Factory("root").create("c1", CONFIG, bundle="b")
     made.run(Process(pid_file="pid", console_socket="sock"))
+    made.wait()
     sent = fake.seen[0]["request"]
 
     here = os.getcwd()
