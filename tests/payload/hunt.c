@@ -3,8 +3,9 @@
  * but itself, and count by target. A process whose executable is this program is the container's
  * own and is left alone, once that is certain; anything else that opens is a way out.
  *
- * A target is seized with PTRACE_O_TRACEEXEC: an exec event after it proves that what was seized
- * was the runtime's process and not yet the payload, even when its execve came in between.
+ * A seized target is interrupted at once and looked at when it has stopped. Where the first stop is
+ * an exec event nothing is proved: the kernel lets a tracer in once execve has installed the new
+ * program, and reports the event after that (fs/exec.c, setup_new_exec before ptrace_event).
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -27,6 +28,7 @@ struct tally {
 	unsigned long seen;		/* processes that were not ours when looked at */
 	unsigned long refused;		/* attacks the kernel refused */
 	unsigned long own;		/* successes against the container's own program */
+	unsigned long late;		/* seized as its execve was ending */
 	unsigned long caught;		/* successes against anything else */
 	char what[256];			/* the first of them */
 };
@@ -47,38 +49,35 @@ static int is_own(int pid)
 
 static void note(struct tally *tally, int pid, const char *attack)
 {
-	char path[64], target[128] = "?";
-	ssize_t size;
+	char path[64], target[128] = "";
 
 	tally->caught++;
 	if (tally->what[0])
 		return;
 	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
-	size = readlink(path, target, sizeof(target) - 1);
-	target[size > 0 ? size : 1] = '\0';
+	if (readlink(path, target, sizeof(target) - 1) < 0)
+		strcpy(target, "what cannot be read");
 	snprintf(tally->what, sizeof(tally->what), "%s of pid %d running %s", attack, pid, target);
 }
 
 static void seize(struct tally *tally, int pid)
 {
-	int status, caught = 0;
+	int status;
 
 	if (ptrace(PTRACE_SEIZE, pid, NULL, (void *)(long)PTRACE_O_TRACEEXEC)) {
 		tally->refused++;
 		return;
 	}
 	ptrace(PTRACE_INTERRUPT, pid, NULL, NULL);
-	if (waitpid(pid, &status, __WALL) != pid)
+	if (waitpid(pid, &status, __WALL) != pid || !WIFSTOPPED(status))
 		return;
-	if (WIFSTOPPED(status)) {
-		if (status >> 8 == (SIGTRAP | PTRACE_EVENT_EXEC << 8) || is_own(pid) == 0)
-			caught = 1;
-		if (caught)
-			note(tally, pid, "seize");
-		else
-			tally->own++;
-		ptrace(PTRACE_DETACH, pid, NULL, NULL);
-	}
+	if (status >> 8 == (SIGTRAP | PTRACE_EVENT_EXEC << 8))
+		tally->late++;
+	else if (is_own(pid) == 0)
+		note(tally, pid, "seize");
+	else
+		tally->own++;
+	ptrace(PTRACE_DETACH, pid, NULL, NULL);
 }
 
 /* Count the opening of a file of the target as a success only while the target is not ours:
@@ -166,6 +165,7 @@ int command_hunt(int argc, char **argv)
 	json_unsigned("seen", tally.seen);
 	json_unsigned("refused", tally.refused);
 	json_unsigned("own", tally.own);
+	json_unsigned("late", tally.late);
 	json_unsigned("caught", tally.caught);
 	json_string("what", tally.what);
 	json_object_end();
