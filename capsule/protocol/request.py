@@ -114,9 +114,11 @@ def error_fields(err: Exception) -> dict:
     if not isinstance(err, errors.CapsuleError):
         return {"class": "CapsuleError", "operation": "internal error", "subject": type(err).__name__,
                 "cause": str(err), "errno": getattr(err, "errno", 0) or 0}
-    fields = {"class": _public_class(type(err)).__name__}
+    fields: dict = {"class": _public_class(type(err)).__name__}
     for name in _ERROR_FIELDS:
         fields[name] = getattr(err, name)
+    if isinstance(err, errors.ChildError):
+        fields["stage"], fields["step"] = err.stage, err.step
     for name, value in err.__dict__.items():
         if name not in fields and type(value) in (str, int, bool):
             fields[name] = value

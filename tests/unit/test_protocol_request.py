@@ -106,9 +106,12 @@ def test_every_error_arrives_as_what_it_was(name):
 
 def test_a_private_error_class_arrives_as_its_public_base():
     class Private(errors.ChildError):
-        pass
+        step = "execve"
 
-    assert type(request.error_from(request.error_fields(Private("x")))) is errors.ChildError
+    arrived = request.error_from(request.error_fields(Private("x")))
+
+    assert type(arrived) is errors.ChildError
+    assert arrived.step == "execve"
 
 
 def test_an_internal_error_arrives_as_one_line():
