@@ -43,6 +43,11 @@ class Fake:
         (self.directory / "answers.json").write_text(json.dumps(self.answers))
 
     @property
+    def all_reaped(self):
+        """Whether every launcher that was started has been waited for."""
+        return all(is_reaped(int(path.stem.partition("-")[2])) for path in self.directory.glob("seen-*.json"))
+
+    @property
     def seen(self):
         return [json.loads(path.read_text()) for path in sorted(self.directory.glob("seen-*.json"))]
 
@@ -74,11 +79,12 @@ def no_orphan_is_left():
     return not launcher._orphans
 
 
-def no_child_is_left():
+def is_reaped(pid):
     try:
-        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return True
+    return False
 
 
 @pytest.mark.parametrize(
@@ -96,7 +102,7 @@ def no_child_is_left():
 def test_each_verb_is_one_request(container, fake, tmp_path, call, request_):
     assert call(container) is None
     assert [seen["request"] for seen in fake.seen] == [{"root": str(tmp_path / "root"), "id": "c1", **request_}]
-    assert no_child_is_left()
+    assert fake.all_reaped
 
 
 def test_status_is_an_enum_that_prints_as_its_word(container, fake):
@@ -143,7 +149,7 @@ def test_wait_returns_the_exit_status(container, fake, report, status):
     assert container.wait() == status
     assert container.wait() == status
     assert container.init.pid == 4711
-    assert no_child_is_left()
+    assert fake.all_reaped
 
 
 def test_wait_ends_for_every_thread_that_waits(container, fake):
@@ -176,7 +182,7 @@ def test_a_detached_process_is_not_waited_for(container, fake):
     assert handle.is_detached
     with pytest.raises(capsule.CapsuleError, match="it is detached"):
         handle.wait()
-    assert no_child_is_left()
+    assert fake.all_reaped
 
 
 def test_a_relay_that_is_killed_is_an_error_not_a_status(container, fake):
@@ -195,14 +201,14 @@ def test_the_error_of_an_answer_is_raised_as_what_it_was(container, fake):
         container.start()
 
     assert caught.value.index == 0
-    assert no_child_is_left()
+    assert fake.all_reaped
 
 
 def test_a_launcher_that_dies_without_an_answer_is_an_error(container, fake):
     fake.answer(start={"silent": True, "exit": 9})
     with pytest.raises(capsule.ChildError, match="start c1: launcher ended with status 9, no answer"):
         container.start()
-    assert no_child_is_left()
+    assert fake.all_reaped
 
 
 def test_a_launcher_that_is_not_there_is_an_error(container, monkeypatch):
@@ -284,13 +290,13 @@ def test_no_descriptor_of_the_host_is_left_open(container, fake):
 def test_what_nobody_waits_for_is_reaped_by_the_next_call(container, fake):
     fake.answer(exec={"ok": {"pid": 4711}, "report": 0, "hold": True})
     read_fd, write_fd = os.pipe()
-    container.exec(Process(["sh"], stdin=read_fd))
+    pid = container.exec(Process(["sh"], stdin=read_fd))._launched.pid
     os.close(write_fd)
-    os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     container.start()
     os.close(read_fd)
 
-    assert no_child_is_left()
+    assert fake.all_reaped
 
 
 def test_containers_can_be_used_from_many_threads(fake, tmp_path):
