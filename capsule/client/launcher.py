@@ -23,8 +23,6 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _FIRST_FREE = 3
 # Copies of the descriptors to pass are made above every number that one of them is moved to.
 _COPIES = 64
-_FALLBACK = "import sys; sys.path.insert(0, sys.argv[1]); from capsule.cli.main import main; sys.exit(main(%s))"
-_BYTES_ARGV = "[word.encode('utf-8', 'surrogateescape') for word in ['capsule', *sys.argv[2:]]]"
 
 # pidfds of launchers that run on although nobody holds their handle any more. Appended to by __del__, which may run
 # at any point of any thread: single list operations only, no lock.
@@ -129,7 +127,7 @@ def command() -> list[str]:
     for path in (Path(sys.prefix, "bin", "capsule"), tree / "build" / "capsule"):
         if os.access(path, os.X_OK):
             return [str(path)]
-    return [sys.executable, "-I", "-S", "-c", _FALLBACK % _BYTES_ARGV, str(tree)]
+    return [sys.executable, "-I", "-S", str(tree / "capsule" / "__main__.py")]
 
 
 def _environment() -> dict[str, str]:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -399,3 +400,12 @@ def test_the_launcher_is_found_without_help(monkeypatch):
     words = launcher.command()
 
     assert shutil.which(words[0])
+
+
+def test_without_a_launcher_this_python_takes_its_place(monkeypatch):
+    monkeypatch.delenv(launcher.LAUNCHER_VARIABLE, raising=False)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    words = launcher.command()
+
+    assert words[0] == sys.executable
+    assert subprocess.run([*words, "--version"], capture_output=True, check=True).stdout.startswith(b"capsule version")
