@@ -21,9 +21,6 @@ from capsule.errors import CapsuleError
 LAUNCHER_VARIABLE = "CAPSULE_LAUNCHER"  # names the launcher to test; nothing else should set it
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _FIRST_FREE = 3
-# Copies of the descriptors to pass are made above every number that one of them is moved to.
-_COPIES = 64
-
 # pidfds of launchers that run on although nobody holds their handle any more. Appended to by __del__, which may run
 # at any point of any thread: single list operations only, no lock.
 _orphans: list[int] = []
@@ -80,9 +77,12 @@ def start(streams: Sequence[Stream], preserve_fds: Sequence[int] = ()) -> Launch
     copies: list[int] = []
     try:
         socket_number = _FIRST_FREE + len(preserve_fds)
+        # Copied first above every number that one of them is moved to, so that no move overwrites another's source.
+        least = socket_number + 1
         for number, stream in enumerate(streams):
-            copies.append(_copy(stream, number))
-        copies += [_duplicate(fd, _COPIES) for fd in (*preserve_fds, theirs_fd)]
+            copies.append(_copy(stream, number, least))
+        for fd in (*preserve_fds, theirs_fd):
+            copies.append(_duplicate(fd, least))
         actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(copies)]
         argv = [*command(), "_serve", str(socket_number)]
         try:
@@ -143,18 +143,18 @@ def _open_pidfd(pid: int) -> int:
         return -1
 
 
-def _copy(stream: Stream, number: int) -> int:
+def _copy(stream: Stream, number: int, least: int) -> int:
     """Return a copy of what becomes descriptor `number`; the caller's own for None, /dev/null where that is closed."""
     if stream is None:
         try:
-            return _duplicate(number, _COPIES)
+            return _duplicate(number, least)
         except OSError:
             null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             try:
-                return _duplicate(null_fd, _COPIES)
+                return _duplicate(null_fd, least)
             finally:
                 os.close(null_fd)
-    return _duplicate(stream if isinstance(stream, int) else stream.fileno(), _COPIES)
+    return _duplicate(stream if isinstance(stream, int) else stream.fileno(), least)
 
 
 def _duplicate(fd: int, least: int) -> int:
