@@ -60,6 +60,12 @@ def test_without_a_directory_every_filter_is_compiled(builds):
     assert len(builds) == 2
 
 
+def test_a_cache_that_has_no_parent_yet_is_not_missed(cache, builds):
+    assert compiled(f"{cache}/deeper") == compiled(None)
+    assert len(builds) == 2
+    assert not os.path.exists(cache)
+
+
 def test_the_cache_is_private(cache):
     previous = os.umask(0)
     try:

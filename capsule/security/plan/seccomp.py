@@ -121,6 +121,8 @@ def _open_directory(path, warn):
                 posix.mkdir(path, 0o700)
             except FileExistsError:
                 pass  # made by another runtime meanwhile
+            except FileNotFoundError:
+                return -1  # the first container of a state root is planned before the root is made
             fd = posix.open(path, flags)
     except OSError as err:
         warn(f"compiling seccomp profile without cache {path!r}: {posix.strerror(err.errno).lower()}")
