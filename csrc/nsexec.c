@@ -342,13 +342,34 @@ static void format_number(int number, char text[16])
 	text[count] = '\0';
 }
 
+/*
+ * The payload leads a session of its own. Done by the process that becomes T: a session leader that exits,
+ * as a cloning S2 does, has its terminal's foreground processes killed by SIGHUP.
+ */
+static int lead_session(int tty_fd)
+{
+	/* EPERM: we lead a process group already, and so a session that is not the caller's. */
+	if (setsid() < 0 && errno != EPERM)
+		return -errno;
+	if (tty_fd < 0)
+		return 0;
+	if (ioctl(tty_fd, TIOCSCTTY, 0) < 0)
+		return -errno;
+	for (int fd = 0; fd < 3; fd++)
+		if (dup2(tty_fd, fd) < 0)
+			return -errno;
+	return 0;
+}
+
 static int become_tail(const struct capsule_tail_exec *request)
 {
 	char plan[16];
 	char *argv[] = { "capsule", plan, NULL };
 	char *envp[] = { NULL };
-	int ret = keep_only(request);
+	int ret = lead_session(request->tty_fd);
 
+	if (ret == 0)
+		ret = keep_only(request);
 	if (ret < 0)
 		return ret;
 	format_number(request->plan_fd, plan);

@@ -47,6 +47,7 @@ struct capsule_tail_exec {
 	int preserve;   /* descriptors 3 .. 2+preserve stay open for the payload */
 	int keep[CAPSULE_KEEP_MAX]; /* T's own descriptors besides plan_fd; -1 entries are skipped */
 	unsigned int keep_count;
+	int tty_fd;     /* pty slave for stdio and as the controlling terminal, or -1 */
 	/* Set when an existing pid namespace was joined: T is a new process, S2 only its maker. */
 	int clone_first;
 	int sync_fd;    /* for STAGE2 (T's pid) and FAILED; one of keep */

@@ -37,6 +37,7 @@ cdef extern from "nsexec.h" nogil:
         int preserve
         int *keep
         unsigned int keep_count
+        int tty_fd
         int clone_first
         int sync_fd
         capsule_cgroup_join cgroups
@@ -90,12 +91,15 @@ def start(int sync_fd, int parent_fd, unsigned int unshare, joins, int unified_f
     return check(pid, "clone")
 
 
-def exec_tail(int program_fd, int plan_fd, int preserve, keep, bint clone_first, int sync_fd,
+def exec_tail(int program_fd, int plan_fd, int preserve, keep, int tty_fd, bint clone_first, int sync_fd,
               int unified_fd, tasks_fds):
-    """Become the tail (or make it and exit, with clone_first). Returns only by raising OSError."""
+    """Become the tail (or make it and exit, with clone_first), in a new session. Returns only by raising OSError.
+
+    tty_fd: a pty slave for stdio and as the controlling terminal, or -1.
+    """
     cdef capsule_tail_exec request
     request.program_fd, request.plan_fd, request.preserve = program_fd, plan_fd, preserve
-    request.clone_first, request.sync_fd = clone_first, sync_fd
+    request.clone_first, request.sync_fd, request.tty_fd = clone_first, sync_fd, tty_fd
     if len(keep) > CAPSULE_KEEP_MAX:
         raise OSError(7, "execveat tail: too many descriptors")
     request.keep_count = len(keep)

@@ -10,7 +10,6 @@ import posix
 from capsule._ext import nsexec, proc, programs
 from capsule.errors import ChildError
 from capsule.protocol import messages, tail_plan
-from capsule.rootfs import console
 
 _FAILED = 1
 
@@ -20,7 +19,7 @@ class Initializer:
 
     def __init__(self, config) -> None:
         self.config = config
-        self.step = "start"  # for the error record: what was being done
+        self.tty_fd = -1  # the pty slave, once there is one
 
     def init(self) -> None:
         raise NotImplementedError
@@ -45,10 +44,10 @@ class Initializer:
         return fds[0]
 
     def take_console(self, master_fd: int, slave_fd: int) -> None:
-        """Give R the pty's master and make its slave the controlling terminal and stdio of this process."""
+        """Give R the pty's master; the slave becomes the tail's terminal."""
         self.ask(messages.CONSOLE, b"", (master_fd,))
         posix.close(master_fd)
-        console.make_controlling(slave_fd)
+        self.tty_fd = slave_fd
 
     def stop_point(self, name: str) -> None:
         """Stop for a test: pid 1 of a namespace cannot stop itself, so R sends the signal."""
@@ -61,7 +60,7 @@ class Initializer:
         program_fd = programs.tail()
         plan_fd = proc.memfd("capsule-plan", tail_plan.encode(plan))
         unified_fd, tasks_fds = config.cgroup_fds
-        nsexec.exec_tail(program_fd, plan_fd, config.preserve_fds, keep, clone_first, config.sync_fd,
+        nsexec.exec_tail(program_fd, plan_fd, config.preserve_fds, keep, self.tty_fd, clone_first, config.sync_fd,
                          unified_fd, tasks_fds)
 
 

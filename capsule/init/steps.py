@@ -119,10 +119,24 @@ def tail_plan_of(kind: str, config, root_fd: int) -> TailPlan:
     plan.args = [arg.encode("utf-8", "surrogateescape") for arg in process.args]
     plan.exec_path = find_program(root_fd, process.args, plan.env, process.cwd)
     plan.cwd = process.cwd.encode("utf-8", "surrogateescape")
+    plan.cwd_entered = _enter(plan.cwd)
     plan.bounding, plan.effective, plan.permitted, plan.inheritable, plan.ambient = security.caps
     for name in ("uid", "gid", "groups", "umask", "no_new_privs", "seccomp", "seccomp_flags", "last_cap"):
         setattr(plan, name, getattr(security, name))
     return plan
+
+
+def _enter(cwd: bytes) -> bool:
+    """Enter the working directory with S2's privilege; the tail tries again as the user where that fails.
+
+    Root of the container without CAP_DAC_OVERRIDE may otherwise be kept out of a directory that is another's.
+    The tail checks with getcwd(2) that the directory lies inside the container.
+    """
+    try:
+        posix.chdir(cwd)
+    except OSError:
+        return False
+    return True
 
 
 def tail_hooks(start_container: list) -> list[tuple]:

@@ -12,7 +12,7 @@ from capsule.linux import namespaces as ns_kinds, proc_stat
 from capsule.protocol.init_config import INIT, InitExecConfig
 from capsule.rootfs import plan as rootfs_plan
 from capsule.runtime import console, destruction, hooks, namespaces, pid_file
-from capsule.runtime.parent_process import ParentChildProcess, StartHook
+from capsule.runtime.parent_process import FORWARDED, ParentChildProcess, StartHook
 from capsule.security import plan as security_plan
 from capsule.state import journal, record as records, store as stores
 
@@ -70,13 +70,16 @@ def _check_rootfs(bundle: str, root_path: str) -> str:
     path = path.rstrip("/") or "/"
     # "." is the bundle itself; any other last component must not be a link that the image's owner can move.
     try:
-        kind = posix.stat(path, follow_symlinks=path.endswith("/.")).st_mode & _S_IFMT
+        there, host = posix.stat(path, follow_symlinks=path.endswith("/.")), posix.stat("/")
     except OSError as err:
         raise SpecError("config.json", "root.path", f"{path}: {posix.strerror(err.errno).lower()}", errno=err.errno) from err
+    kind = there.st_mode & _S_IFMT
     if kind == _S_IFLNK:
         raise SpecError("config.json", "root.path", f"{path} is a symbolic link; name the directory itself")
     if kind != _S_IFDIR:
         raise SpecError("config.json", "root.path", f"{path} is not a directory")
+    if (there.st_dev, there.st_ino) == (host.st_dev, host.st_ino):
+        raise SpecError("config.json", "root.path", f"{path} is the host's own root")
     return path
 
 
@@ -121,6 +124,8 @@ def create(container, process) -> None:
 
     Raises CapsuleError; nothing is left then.
     """
+    # From here on no signal ends us half-way: the first is read while the children are served.
+    proc.block_signals(FORWARDED)
     blueprint = draw(container, process)
     keeper = console.Keeper(process)
     try:

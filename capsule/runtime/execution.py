@@ -49,6 +49,11 @@ def execute(container, process) -> ParentChildProcess:
     security.oom_score_adj = None
     keeper = console.Keeper(process)
     unified_fd, tasks_fds = container.manager().join_fds_for_exec(process.cgroup, container.record.init_process_pid)
+    if in_userns and unified_fd >= 0:
+        # Inside, the clone may not name the cgroup (EACCES); a file that we opened is judged by our credentials.
+        tasks_fds.append(posix.open("cgroup.procs", posix.O_WRONLY | posix.O_CLOEXEC, dir_fd=unified_fd))
+        posix.close(unified_fd)
+        unified_fd = -1
     joins = _join(container, words)
     try:
         keeper.connect()

@@ -21,16 +21,16 @@ def plan_for(child, keeper, *, report_fd: int = -1) -> relay_plan.RelayPlan:
 def add_cleanup(plan: relay_plan.RelayPlan, container, fallback_argv: list[bytes]) -> None:
     """Have the relay remove the container at its end, by itself where that takes no hook."""
     record, entry = container.record, container.entry
+    path = entry.path.encode("utf-8", "surrogateescape")
     plan.fallback_argv = fallback_argv
+    plan.state_dir = path
+    plan.state_fd = posix.dup(entry.dir_fd)
     if "poststop" in record.extra.get("hooks", []) or not record.extra.get("private_pids"):
         plan.fallback_always = True
         return
     plan.cleanup_dirs = [path.encode("utf-8", "surrogateescape") for path in reversed(record.cgroup_made)]
-    path = entry.path.encode("utf-8", "surrogateescape")
     plan.cleanup_files = [path + b"/" + name.encode() for name in
                           (stores.RECORD, stores.JOURNAL, stores.START_SOCKET)]
-    plan.state_dir = path
-    plan.state_fd = posix.dup(entry.dir_fd)
 
 
 def become(plan: relay_plan.RelayPlan) -> None:

@@ -26,6 +26,9 @@ SIZE_MAX = 16 << 20
 S_IFMT = 0o170000
 READABLE = (0o100000, 0o010000, 0o140000)  # a regular file, a pipe, a socket
 
+# Without O_NONBLOCK a fifo that nobody writes to would hold us for ever.
+_OPEN = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOCTTY | posix.O_NONBLOCK
+
 
 def load_config(data: bytes) -> Config:
     """Parse and check config.json. Raises SpecError with the JSON path, Unsupported."""
@@ -126,7 +129,7 @@ def read_file(path: str | int) -> bytes:
     if isinstance(path, int):
         return _read_fd(path, f"file descriptor {path}")
     try:
-        fd = posix.open(path.encode("utf-8", "surrogateescape"), posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOCTTY)
+        fd = posix.open(path.encode("utf-8", "surrogateescape"), _OPEN)
     except OSError as err:
         if err.errno == errno.ENOENT and (path == "config.json" or path.endswith("/config.json")):
             raise CapsuleError("JSON specification file config.json not found") from err
@@ -134,6 +137,7 @@ def read_file(path: str | int) -> bytes:
     except ValueError as err:
         raise CapsuleError("open", quote(path), "a path cannot hold NUL") from err
     try:
+        posix.set_blocking(fd, True)
         return _read_fd(fd, path)
     finally:
         posix.close(fd)

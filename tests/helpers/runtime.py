@@ -237,6 +237,10 @@ class Runtime:
     def status(self, name: str | Bundle) -> str:
         return self.state(name)["status"]
 
+    def is_running(self, name: str | Bundle) -> bool:
+        result = self.call("state", self._id(name), rc=None)
+        return result.rc == 0 and json.loads(result.out)["status"] == "running"
+
     def pid(self, name: str | Bundle) -> int:
         return self.state(name)["pid"]
 

@@ -7,9 +7,11 @@ stop point is tested from the day it is written.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 from . import process
@@ -45,18 +47,23 @@ class Stopped:
         return self.pid == self.running.pid
 
     def proceed(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
+        """Let it go on; fine when the runtime has killed it meanwhile."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGCONT)
 
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
 
 
 def stop_at(runtime: Runtime, name: str, *words: str | Path, timeout: float = 10.0,
-            **how: object) -> Stopped | None:
-    """Start a call and wait until it stops at the point; None when it ends without reaching it."""
+            past: Callable[[], bool] = lambda: False, **how: object) -> Stopped | None:
+    """Start a call and wait until it stops at the point.
+
+    None when it ends without reaching it, or when `past` says that it will not reach it any more.
+    """
     env = {**ENVIRONMENT, "CAPSULE_STOP": name}
     running = runtime.spawn(*words, env=env, **how)  # type: ignore[arg-type]
-    found = wait_until(lambda: _stopped(running) or running.popen.poll() is not None, timeout,
+    found = wait_until(lambda: _stopped(running) or running.popen.poll() is not None or past(), timeout,
                        f"a stop at {name}")
     return None if found is True else Stopped(running, found)
 

@@ -109,9 +109,9 @@ def test_no_new_privileges(capsule, bundle, wanted):
 
 def test_the_payload_is_an_ordinary_process(capsule, bundle):
     facts = capsule.probe(bundle())
-    found = {key: facts[key] for key in ("dumpable", "pdeathsig", "keepcaps", "securebits",
+    found = {key: facts[key] for key in ("dumpable", "keepcaps", "securebits",
                                          "subreaper", "sigblk", "sigign", "nice", "seccomp")}
-    assert found == {"dumpable": 1, "pdeathsig": 0, "keepcaps": 0, "securebits": 0,
+    assert found == {"dumpable": 1, "keepcaps": 0, "securebits": 0,
                      "subreaper": 0, "sigblk": 0, "sigign": [], "nice": 0, "seccomp": 0}
 
 
