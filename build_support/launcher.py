@@ -27,6 +27,7 @@ from build_support.translate import target_of, translate_all
 ROOT = f"build/launcher/{python.tag()}"
 ENTRY = "capsule.cli.main"
 VARIANTS = ("static-frozen", "static", "shared")
+OWN_SOURCES = ("csrc/launcher.c", "csrc/launcher_lean.c", "csrc/seal.c")
 JOBS = min(2, os.cpu_count() or 1)
 
 C_WARNINGS = ("-Werror=implicit-function-declaration", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wshadow", "-Wvla", "-Wstrict-prototypes")
@@ -184,7 +185,7 @@ def module_job(module: Module, generated: str) -> Compilation:
     own = init_name(module)
     base = module.name.rpartition(".")[2]
     flags = [*compiler(), *OPTIMISE, *CODE, "-w", "-Icsrc", *python.include_flags(), f"-DPyInit_{base}={own}",
-             "-DCYTHON_COMPRESS_STRINGS=0"]
+             "-DCYTHON_COMPRESS_STRINGS=0", "-DCYTHON_CLINE_IN_TRACEBACK=0"]
     return Compilation(target_of(module, generated), f"{ROOT}/objects/{module.name}.o", tuple(flags))
 
 
@@ -198,8 +199,8 @@ def c_job(source: str, flavour: Flavour) -> Compilation:
 
 
 def core_sources(linked: list[Module], embedded: str) -> list[str]:
-    """List the C sources that the linked .pyx name, each once, and the launcher's own two."""
-    sources = {"csrc/launcher.c", "csrc/seal.c"}
+    """List the C sources that the linked .pyx name, each once, and the launcher's own."""
+    sources = set(OWN_SOURCES)
     for module in linked:
         if module.is_cython:
             sources.update(modules.directive(module.path, "sources"))
@@ -248,7 +249,7 @@ def probe(variant: str, version: str) -> str | None:
     write_if_changed(table, table_text([module], module.name))
     write_if_changed(settings, settings_text(variant, version, ""))
     work = [module_job(module, directory),
-            *(c_job(source, flavour) for source in ("csrc/launcher.c", "csrc/seal.c", table, settings))]
+            *(c_job(source, flavour) for source in (*OWN_SOURCES, table, settings))]
     if variant == "static-frozen":
         write_if_changed(f"{ROOT}/frozen.c", frozen_text())
         work.append(c_job(f"{ROOT}/frozen.c", flavour))
@@ -274,7 +275,7 @@ def choose_variant(version: str) -> str:
             raise SystemExit(f"the launcher variant {wanted!r} does not link or start with {sys.executable}")
         return wanted
     state = hashlib.sha256(repr((sys.version, python.executable(), compiler(), LINK, OPTIMISE, CODE)).encode())
-    for path in ("csrc/launcher.c", "csrc/launcher.h", "csrc/seal.c", "build_support/bootstrap.py",
+    for path in (*OWN_SOURCES, "csrc/launcher.h", "build_support/bootstrap.py",
                  "build_support/probe.py", __file__):
         with open(path, "rb") as file:
             state.update(file.read())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ from Cython.Compiler import Options
 from Cython.Compiler.Main import CompilationOptions
 from Cython.Compiler.Main import compile as translate
 
+from build_support import lean
 from build_support.modules import Module
 
 DIRECTIVES = {
@@ -27,7 +29,7 @@ DIRECTIVES = {
 def digest(module: Module) -> str:
     """Digest everything that the C text of a module depends on."""
     state = hashlib.sha256(repr((Cython.__version__, module, sorted(DIRECTIVES.items()))).encode())
-    paths = [module.path, __file__]
+    paths = [module.path, __file__, lean.__file__]
     if module.is_cython:
         paths += sorted(glob("capsule/_ext/*.pxd"))
     for path in paths:
@@ -39,6 +41,20 @@ def digest(module: Module) -> str:
 def target_of(module: Module, directory: str) -> str:
     """Name the C file of a module."""
     return f"{directory}/{module.name}.c"
+
+
+def lean_tree(module: Module, directory: str) -> str:
+    """Write the source that Cython is to read where it differs from the module's; return the root it lies in."""
+    if module.is_cython:
+        return "."
+    root = f"{directory}/source"
+    path = f"{root}/{module.path}"
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(module.path, encoding="utf-8") as file:
+        text = lean.strip_annotations(file.read())
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    return root
 
 
 def translate_one(job: tuple[Module, str]) -> str:
@@ -54,12 +70,21 @@ def translate_one(job: tuple[Module, str]) -> str:
         pass
     Options.docstrings = False
     options = CompilationOptions(
-        Options.default_options, output_file=target + ".tmp", compiler_directives=DIRECTIVES, language_level="3"
+        Options.default_options,
+        output_file=os.path.abspath(target) + ".tmp",
+        compiler_directives=DIRECTIVES,
+        language_level="3",
     )
-    result = translate(module.path, options, full_module_name=module.name)
+    # Tracebacks name the path that Cython is given.
+    with contextlib.chdir(lean_tree(module, directory)):
+        result = translate(module.path, options, full_module_name=module.name)
     if result.num_errors:
         return module.path
-    os.replace(target + ".tmp", target)
+    with open(target + ".tmp", encoding="utf-8") as file:
+        text = lean.make_lean(file.read())
+    os.unlink(target + ".tmp")
+    with open(target, "w", encoding="utf-8") as file:
+        file.write(text)
     with open(target + ".digest", "w", encoding="ascii") as file:
         file.write(wanted)
     return ""

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "launcher.h"
+#include "launcher_lean.h"
 #include "seal.h"
 
 #define STATUS_FAILED 1
@@ -66,33 +67,17 @@ static int is_built_in(const char *name)
 	return 0;
 }
 
-/* The least object that module creation accepts as a spec: a namespace with the attributes it
- * reads. */
-static PyObject *make_spec(PyObject *name, PyObject *parent, int is_package)
+/* The least object that module creation accepts as a spec: a namespace with a name. */
+static PyObject *make_spec(PyObject *name)
 {
-	PyObject *example = PySys_GetObject("implementation"), *spec = NULL, *none, *attributes;
+	PyObject *example = PySys_GetObject("implementation"), *spec = NULL;
+	PyObject *nothing = PyTuple_New(0), *attributes = Py_BuildValue("{sO}", "name", name);
 
-	if (!example) {
+	if (example && nothing && attributes)
+		spec = PyObject_Call((PyObject *)Py_TYPE(example), nothing, attributes);
+	else if (!example)
 		PyErr_SetString(PyExc_RuntimeError, "sys.implementation is missing");
-		return NULL;
-	}
-	none = PyTuple_New(0);
-	attributes = Py_BuildValue("{sOsOsOsO}", "name", name, "parent", parent, "loader", Py_None,
-				   "origin", Py_None);
-	if (none && attributes && is_package) {
-		PyObject *path = PyList_New(0);
-
-		if (!path ||
-		    PyDict_SetItemString(attributes, "submodule_search_locations", path) < 0)
-			Py_CLEAR(attributes);
-		Py_XDECREF(path);
-	} else if (attributes &&
-		   PyDict_SetItemString(attributes, "submodule_search_locations", Py_None) < 0) {
-		Py_CLEAR(attributes);
-	}
-	if (none && attributes)
-		spec = PyObject_Call((PyObject *)Py_TYPE(example), none, attributes);
-	Py_XDECREF(none);
+	Py_XDECREF(nothing);
 	Py_XDECREF(attributes);
 	return spec;
 }
@@ -106,10 +91,8 @@ static PyObject *call_imp(const char *function, PyObject *argument)
 
 static PyObject *load_built_in(PyObject *name)
 {
-	PyObject *empty = PyUnicode_FromString(""), *spec, *module, *done;
+	PyObject *spec = make_spec(name), *module, *done;
 
-	spec = empty ? make_spec(name, empty, 0) : NULL;
-	Py_XDECREF(empty);
 	module = spec ? call_imp("create_builtin", spec) : NULL;
 	Py_XDECREF(spec);
 	if (!module)
@@ -128,63 +111,75 @@ fail:
 
 static PyObject *load(PyObject *name);
 
-/* Split "a.b.c" into the loaded package "a.b" (a new reference, NULL at top level) and return "c".
- */
-static const char *load_parent(const char *name, PyObject **parent_name, PyObject **parent)
+/* Load the package that a module lies in; *parent is a new reference, or NULL at top level. */
+static int load_parent(const char *name, PyObject **parent)
 {
 	const char *dot = strrchr(name, '.');
+	PyObject *parent_name;
 
 	*parent = NULL;
-	*parent_name = PyUnicode_FromStringAndSize(name, dot ? dot - name : 0);
-	if (!*parent_name)
-		return NULL;
-	if (dot) {
-		*parent = load(*parent_name);
-		if (!*parent)
-			return NULL;
-	}
-	return dot ? dot + 1 : name;
+	if (!dot)
+		return 0;
+	parent_name = PyUnicode_FromStringAndSize(name, dot - name);
+	if (parent_name)
+		*parent = load(parent_name);
+	Py_XDECREF(parent_name);
+	return *parent ? 0 : -1;
+}
+
+/* A package without __path__ would not be asked for submodules by `from package import module`. */
+static int mark_package(PyObject *module)
+{
+	PyObject *path = PyList_New(0);
+	int ret = path ? PyDict_SetItemString(PyModule_GetDict(module), "__path__", path) : -1;
+
+	Py_XDECREF(path);
+	return ret;
+}
+
+static int execute(PyObject *module, PyObject *name, PyModuleDef *definition)
+{
+	PyObject *modules = PyImport_GetModuleDict(), *type, *value, *traceback;
+
+	if (PyObject_SetItem(modules, name, module) < 0)
+		return -1;
+	if (PyModule_ExecDef(module, definition) == 0)
+		return 0;
+	PyErr_Fetch(&type, &value, &traceback);
+	if (PyObject_DelItem(modules, name) < 0)
+		PyErr_Clear();
+	PyErr_Restore(type, value, traceback);
+	return -1;
 }
 
 /* Create a module of the table, enter it into sys.modules and run it. */
-static PyObject *create_module(const struct capsule_module *entry, PyObject *name,
-			       PyObject *parent_name)
+static PyObject *create_module(const struct capsule_module *entry, PyObject *name)
 {
-	PyObject *modules = PyImport_GetModuleDict(), *definition = entry->init(), *spec, *module;
+	PyObject *definition = entry->init(), *spec, *module;
 
-	if (!definition)
-		return NULL;
-	if (!PyObject_TypeCheck(definition, &PyModuleDef_Type))
-		return definition; /* single-phase: created and run already */
-	spec = make_spec(name, entry->is_package ? name : parent_name, entry->is_package);
+	if (!definition || !PyObject_TypeCheck(definition, &PyModuleDef_Type))
+		return definition; /* an error, or single-phase: created and run already */
+	spec = make_spec(name);
 	module = spec ? PyModule_FromDefAndSpec((PyModuleDef *)definition, spec) : NULL;
 	Py_XDECREF(spec);
 	if (!module)
 		return NULL;
-	if (PyObject_SetItem(modules, name, module) < 0 ||
-	    PyModule_ExecDef(module, (PyModuleDef *)definition) < 0) {
-		PyObject *type, *value, *traceback;
-
-		PyErr_Fetch(&type, &value, &traceback);
-		if (PyObject_DelItem(modules, name) < 0)
-			PyErr_Clear();
-		PyErr_Restore(type, value, traceback);
-		Py_DECREF(module);
-		return NULL;
-	}
+	if ((entry->is_package && mark_package(module) < 0) ||
+	    execute(module, name, (PyModuleDef *)definition) < 0)
+		Py_CLEAR(module);
 	return module;
 }
 
 static PyObject *load_own(const struct capsule_module *entry, PyObject *name)
 {
-	PyObject *parent_name, *parent, *module = NULL;
-	const char *last = load_parent(entry->name, &parent_name, &parent);
+	PyObject *parent, *module;
 
-	if (last)
-		module = create_module(entry, name, parent_name);
-	if (module && parent && PyObject_SetAttrString(parent, last, module) < 0)
+	if (load_parent(entry->name, &parent) < 0)
+		return NULL;
+	module = create_module(entry, name);
+	if (module && parent &&
+	    PyObject_SetAttrString(parent, strrchr(entry->name, '.') + 1, module) < 0)
 		Py_CLEAR(module);
-	Py_XDECREF(parent_name);
 	Py_XDECREF(parent);
 	return module;
 }
@@ -261,15 +256,6 @@ static PyObject *find_and_load(PyObject *self, PyObject *args)
 	return load(name);
 }
 
-/* Cheaper than PyObject_HasAttr, which formats an AttributeError for every module not yet loaded.
- */
-static int has_name(PyObject *module, PyObject *name)
-{
-	PyObject *names = PyModule_Check(module) ? PyModule_GetDict(module) : NULL;
-
-	return names && PyDict_GetItemWithError(names, name);
-}
-
 /* importlib._bootstrap._handle_fromlist(module, fromlist, import_): `from package import submodule`
  */
 static PyObject *handle_fromlist(PyObject *self, PyObject *args)
@@ -283,7 +269,7 @@ static PyObject *handle_fromlist(PyObject *self, PyObject *args)
 	for (Py_ssize_t i = 0; package && i < PySequence_Size(names); i++) {
 		name = PySequence_GetItem(names, i);
 		full = name ? PyUnicode_FromFormat("%U.%U", package, name) : NULL;
-		if (full && !has_name(module, name) && PyUnicode_AsUTF8(full) &&
+		if (full && !capsule_has_name(module, name) && PyUnicode_AsUTF8(full) &&
 		    find_module(PyUnicode_AsUTF8(full))) {
 			found = load(full);
 			Py_XDECREF(found);
