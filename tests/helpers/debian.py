@@ -1,0 +1,30 @@
+"""A Debian root file system made by debootstrap once and kept under build/."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from .payload import BUILD
+from .requires import MIRROR
+
+SUITE = "bookworm"
+
+
+def debian_root() -> Path:
+    """Return a cached minimal Debian; made aside and renamed, so that a broken one is never kept."""
+    target = BUILD / f"debian-{SUITE}"
+    if target.is_dir():
+        return target
+    BUILD.mkdir(parents=True, exist_ok=True)
+    temporary = BUILD / f"debian-{SUITE}.{os.getpid()}"
+    try:
+        done = subprocess.run(["debootstrap", "--variant=minbase", SUITE, temporary, MIRROR],
+                              capture_output=True, text=True, check=False, timeout=900)
+        assert done.returncode == 0, f"debootstrap: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+        os.rename(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
