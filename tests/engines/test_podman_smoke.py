@@ -23,7 +23,8 @@ def podman(workdir):
     yield made
     made.close()
     assert made.monitors() == []
-    left = [name for name in os.listdir(workdir / "state")] if (workdir / "state").is_dir() else []
+    state = workdir / "state"
+    left = [name for name in os.listdir(state) if name[0] != "."] if state.is_dir() else []
     assert left == []
     wait_until(lambda: not {name for name in _groups() - before if "libpod-" in name}, 5)
 

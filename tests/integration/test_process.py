@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
 from helpers.bundle import PATH
 from helpers.requires import requires
 from helpers.runtime import FAILS
+from helpers.wait import wait_until
 
 pytestmark = requires("root", "runtime", "busybox", "gcc")
 

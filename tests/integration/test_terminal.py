@@ -153,6 +153,14 @@ def test_run_on_a_terminal(capsule, bundle, on_pty, pty):
     assert running.wait().rc == 5
 
 
+@pytest.mark.rival(runc="sets it when the program runs already", strict=False)
+def test_the_size_is_there_when_the_program_starts(capsule, bundle, on_pty, pty):
+    running = on_pty(*run_words(capsule, bundle(["/payload", "probe"]).terminal()))
+    tty = json.loads(pty.read_all())["tty"]
+    assert (tty["rows"], tty["columns"]) == (33, 111)
+    assert running.wait().rc == 0
+
+
 def test_a_resize_reaches_the_container(capsule, bundle, on_pty, pty):
     box = bundle(["/payload", "trap"]).terminal()
     running = on_pty(*run_words(capsule, box))
