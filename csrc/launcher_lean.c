@@ -2,17 +2,21 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <stdint.h>
+
 #include "launcher_lean.h"
 
 /* A power of two, twice what a `run` needs; what does not fit is made anew each time. */
-#define SLOTS 8192
-#define FULL  (SLOTS / 4 * 3)
+#define SLOTS	8192
+#define ENTRIES (SLOTS / 4 * 3)
 
+/* Entries lie densely and slots are small: a sparse table would touch a page for each string. */
 static struct {
-	unsigned long long key;
+	uint64_t key;
 	PyObject *string;
-} slots[SLOTS];
-static int used;
+} entries[ENTRIES];
+static uint16_t slots[SLOTS]; /* number of the entry, from 1; 0 = free */
+static unsigned int used;
 
 static PyObject *make(const char *text, Py_ssize_t size, int intern)
 {
@@ -26,21 +30,20 @@ static PyObject *make(const char *text, Py_ssize_t size, int intern)
 PyObject *capsule_string(unsigned long long key, const char *text, Py_ssize_t size, int intern)
 {
 	size_t slot = key % SLOTS;
+	PyObject *string;
 
 	if (!key)
 		return Py_NewRef(Py_None);
-	while (slots[slot].key && slots[slot].key != key)
-		slot = (slot + 1) % SLOTS;
-	if (!slots[slot].key) {
-		PyObject *string = make(text, size, intern);
-
-		if (!string || used >= FULL)
-			return string;
-		used++;
-		slots[slot].key = key;
-		slots[slot].string = string;
-	}
-	return Py_NewRef(slots[slot].string);
+	for (; slots[slot]; slot = (slot + 1) % SLOTS)
+		if (entries[slots[slot] - 1].key == key)
+			return Py_NewRef(entries[slots[slot] - 1].string);
+	string = make(text, size, intern);
+	if (!string || used == ENTRIES)
+		return string;
+	entries[used].key = key;
+	entries[used].string = Py_NewRef(string);
+	slots[slot] = (uint16_t)++used;
+	return string;
 }
 
 int capsule_has_name(PyObject *module, PyObject *name)
