@@ -11,6 +11,7 @@ from helpers.wait import wait_until
 pytestmark = requires("root", "stop", "busybox", "gcc")
 
 NAMES = stops.names()
+VERBS = ["create", "run", "start", "exec", "delete"]
 
 
 @pytest.fixture
@@ -23,9 +24,9 @@ def stopping(workdir, leaks):
 
 
 def words(runtime, box, verb):
-    """Return the argv of a verb that takes part in the container's making or end."""
+    """Return the argv of a verb that takes part in the container's making or end; each returns."""
     if verb in ("create", "run"):
-        return runtime.words_for(verb, box)
+        return runtime.words_for(verb, box, ["--detach"] if verb == "run" else [])
     return [verb, box.id, *(["/payload", "exit", "0"] if verb == "exec" else [])]
 
 
@@ -53,7 +54,23 @@ def test_the_sources_have_stop_points():
     assert NAMES
 
 
-@pytest.mark.parametrize("verb", ["create", "run", "start", "exec", "delete"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stop_point_is_reached_by_a_verb(stopping, bundle, name):
+    """Without this the tests below could pass because nothing ever stops."""
+    reached = []
+    for verb in VERBS:
+        box = bundle(["/payload", "pause"])
+        prepare(stopping, box, verb)
+        stopped = stops.stop_at(stopping, name, *words(stopping, box, verb))
+        if stopped:
+            reached.append(verb)
+            stopped.proceed()
+            assert stopped.running.wait().rc == 0
+        stopping.delete(box, "--force")
+    assert reached, f"no verb stops at {name}"
+
+
+@pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("name", NAMES)
 def test_kill_9_of_the_runtime_and_delete_force(stopping, bundle, leaks, name, verb):
     box = bundle(["/payload", "pause"])
@@ -93,11 +110,10 @@ def test_a_killed_stage_is_an_error_at_once(stopping, bundle, leaks, name, verb)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stop_changes_nothing(stopping, bundle, name):
     box = bundle(["/payload", "exit", "7"])
-    stopped = stops.stop_at(stopping, name, *words(stopping, box, "run"))
-    if stopped is None:
-        return
-    stopped.proceed()
-    assert stopped.running.wait().rc == 7
+    stopped = stops.stop_at(stopping, name, *stopping.words_for("run", box))
+    if stopped is not None:
+        stopped.proceed()
+        assert stopped.running.wait().rc == 7
 
 
 @pytest.mark.parametrize("name", NAMES)
