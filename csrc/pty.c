@@ -99,6 +99,15 @@ int capsule_pty_set_size(int fd, unsigned short rows, unsigned short columns)
 	return ioctl(fd, TIOCSWINSZ, &size) < 0 ? -errno : 0;
 }
 
+int capsule_pty_copy_size(int from_fd, int to_fd)
+{
+	struct winsize size;
+
+	if (ioctl(from_fd, TIOCGWINSZ, &size) < 0 || ioctl(to_fd, TIOCSWINSZ, &size) < 0)
+		return -errno;
+	return 0;
+}
+
 int capsule_pty_clear_onlcr(int fd)
 {
 	struct termios attributes;

@@ -15,6 +15,8 @@ int capsule_pty_open_master(int root_fd, const char *path);
 /* Unlock the pair and open its other side without a path. */
 int capsule_pty_open_slave(int master_fd);
 int capsule_pty_set_size(int fd, unsigned short rows, unsigned short columns);
+/* Give a pair the size of another terminal; -ENOTTY where that is none. */
+int capsule_pty_copy_size(int from_fd, int to_fd);
 /* Stop the terminal from writing "\r\n" for "\n". */
 int capsule_pty_clear_onlcr(int fd);
 /* Give the slave's node to uid; its group stays. */

@@ -10,6 +10,7 @@ cdef extern from "pty.h" nogil:
     int capsule_pty_open_master(int root_fd, const char *path) noexcept
     int capsule_pty_open_slave(int master_fd) noexcept
     int capsule_pty_set_size(int fd, unsigned short rows, unsigned short columns) noexcept
+    int capsule_pty_copy_size(int from_fd, int to_fd) noexcept
     int capsule_pty_clear_onlcr(int fd) noexcept
     int capsule_pty_own(int slave_fd, uid_t uid) noexcept
     int capsule_pty_make_controlling(int slave_fd) noexcept
@@ -35,6 +36,11 @@ def open_slave(int master_fd):
 def set_size(int fd, unsigned short rows, unsigned short columns):
     """Set the window size."""
     check(capsule_pty_set_size(fd, rows, columns), "ioctl TIOCSWINSZ")
+
+
+def copy_size(int from_fd, int to_fd):
+    """Give a pair the window size of another terminal; tells whether that one is a terminal."""
+    return capsule_pty_copy_size(from_fd, to_fd) == 0
 
 
 def clear_onlcr(int fd):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posix
 
-from capsule._ext import nsexec, proc, programs
+from capsule._ext import nsexec, proc
 from capsule.errors import ChildError
 from capsule.protocol import messages, tail_plan
 
@@ -54,13 +54,12 @@ class Initializer:
         if proc.stop_wanted(name):
             self.ask(messages.STOP)
 
-    def become_tail(self, plan, *, keep: list[int], clone_first: bool) -> None:
+    def become_tail(self, plan, *, keep: list[int]) -> None:
         """Replace this process by the tail (or clone it, into an existing pid namespace, and leave)."""
         config = self.config
-        program_fd = programs.tail()
         plan_fd = proc.memfd("capsule-plan", tail_plan.encode(plan))
         unified_fd, tasks_fds = config.cgroup_fds
-        nsexec.exec_tail(program_fd, plan_fd, config.preserve_fds, keep, self.tty_fd, clone_first, config.sync_fd,
+        nsexec.exec_tail(config.program_fd, plan_fd, config.preserve_fds, keep, self.tty_fd, config.clones_tail, config.sync_fd,
                          unified_fd, tasks_fds)
 
 

@@ -28,5 +28,5 @@ class InitializerExecImpl(Initializer):
         plan = steps.tail_plan_of(EXEC, config, root_fd)
         plan.wait_ack = True  # R sets the resource limits on the tail first
         steps.before_tail(config)
-        # A child joins the cgroup, last of all: no interpreter is ever charged to the container.
-        self.become_tail(plan, keep=[config.sync_fd], clone_first=True)
+        # The tail, a clone, joins the cgroup last of all: no interpreter is ever charged to the container.
+        self.become_tail(plan, keep=[config.sync_fd])

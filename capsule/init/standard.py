@@ -42,7 +42,7 @@ class InitializerStandardImpl(Initializer):
 
     def _open_proc(self) -> int:
         # procfs shows the pid namespace of its maker: where one was joined, a child inside must make it.
-        if self.config.enters_pidns:
+        if self.config.clones_tail:
             return nsexec.proc_from_inside()
         return procfs.open_private_proc(False)
 
@@ -86,4 +86,4 @@ class InitializerStandardImpl(Initializer):
             plan.hook_state = steps.hook_state(config, "created", host_pid)
         self.stop_point("tail")
         steps.before_tail(config)
-        self.become_tail(plan, keep=[config.sync_fd, config.start_fd], clone_first=config.enters_pidns)
+        self.become_tail(plan, keep=[config.sync_fd, config.start_fd])

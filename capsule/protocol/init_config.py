@@ -26,11 +26,12 @@ class InitExecConfig:
         "keyring",  # name of the session keyring to join, None: keep the caller's
         "new_network",  # the network namespace is new: bring lo up
         "in_userns",
-        "enters_pidns",  # an existing pid namespace was joined: the tail is a clone of S2
+        "clones_tail",  # the tail is a clone of S2: always for exec, for init where a pid namespace was joined
+        "program_fd",  # the tail's image, sealed by R: its owner is the host's root, not the container's
         "has_mount_ns",
         "no_pivot",
         "pdeathsig",  # signal for the payload when its parent dies, 0 for none
-        "cgroup_fds",  # (unified_fd, [tasks fds]) for enters_pidns of exec, else (-1, [])
+        "cgroup_fds",  # (unified_fd, [tasks fds]) that an exec's tail joins, else (-1, [])
     )
 
     def __init__(self) -> None:
@@ -40,5 +41,5 @@ class InitExecConfig:
         self.preserve_fds = 0
         self.pdeathsig = 0
         self.cgroup_fds = (-1, [])
-        self.new_network = self.in_userns = self.enters_pidns = self.no_pivot = False
+        self.new_network = self.in_userns = self.clones_tail = self.no_pivot = False
         self.has_mount_ns = True

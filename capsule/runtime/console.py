@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posix
 
-from capsule._ext import fdpass
+from capsule._ext import fdpass, pty
 from capsule.errors import CapsuleError, KernelError
 
 
@@ -40,6 +40,10 @@ class Keeper:
         """Pass the master on, or keep it."""
         if self.socket_fd < 0:
             self.master_fd = master_fd
+            # Before the program can ask; the relay follows later changes.
+            for fd in (0, 1, 2):
+                if pty.copy_size(fd, master_fd):
+                    break
             return
         try:
             fdpass.send(self.socket_fd, b"/dev/ptmx", [master_fd])

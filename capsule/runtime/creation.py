@@ -187,7 +187,7 @@ def _orders(container, blueprint: Blueprint, start_fd: int) -> InitExecConfig:
     orders.keyring = None if process.no_new_keyring else f"_ses.{container.id}"
     orders.new_network = "network" in plan.new
     orders.in_userns = plan.has("user")
-    orders.enters_pidns = "pid" in plan.joined
+    orders.clones_tail = "pid" in plan.joined
     orders.has_mount_ns = plan.has("mount")
     orders.no_pivot = process.no_pivot
     orders.pdeathsig = 0 if process.detach else _SIGKILL

@@ -7,7 +7,7 @@ import posix
 from capsule import log
 from capsule.errors import CapsuleError, StateError
 from capsule.protocol.init_config import EXEC, InitExecConfig
-from capsule.runtime import console, creation, namespaces, pid_file
+from capsule.runtime import console, creation, guard, namespaces, pid_file, status as statuses
 from capsule.runtime.parent_process import ParentChildProcess, StartHook
 from capsule.security import plan as security_plan
 from capsule.spec.model import Process as ProcessSpec
@@ -38,36 +38,48 @@ def execute(container, process) -> ParentChildProcess:
 
     Raises BadTransition, ChildError, CapsuleError. No child is left then.
     """
-    container.behavior().exec(ignore_paused=process.ignore_paused)
+    status = container.observe()
+    statuses.new_container_status_behavior(status, container.id).exec(ignore_paused=process.ignore_paused)
     config = container.config
     spec = process_spec(config, process)
     console.check(spec.terminal, process)
-    words = container.record.extra.get("namespaces", [])
-    in_userns = "user" in words
+    in_userns = "user" in container.record.extra.get("namespaces", [])
     security = security_plan.make_exec(spec, config, in_userns=in_userns, extra_caps=process.caps, warn=log.warning,
                                        seccomp_cache=f"{container.root}/.seccomp")
     security.oom_score_adj = None
+    orders = InitExecConfig()
+    orders.container_config = config
+    orders.process_config = spec
+    orders.id = process.id or container.id
+    orders.security = security
+    orders.preserve_fds = process.preserve_fds
+    orders.in_userns = in_userns
+    orders.clones_tail = True
+    orders.pdeathsig = 0 if process.detach else _SIGKILL
+    paused = status == statuses.PAUSED
+    if not paused and guard.is_needed(config, security, in_userns=in_userns):
+        with guard.Guard(container) as guarded:
+            child = _start(container, process, orders, guarded.entry(), patient=False)
+            guarded.admit(child.pid)
+        return child
+    return _start(container, process, orders, container.manager(), patient=paused)
+
+
+def _start(container, process, orders: InitExecConfig, manager, *, patient: bool) -> ParentChildProcess:
+    """Join the container's namespaces and the manager's cgroups; `patient`: it is paused and will wait for resume."""
     keeper = console.Keeper(process)
-    unified_fd, tasks_fds = container.manager().join_fds_for_exec(process.cgroup, container.record.init_process_pid)
-    if in_userns and unified_fd >= 0:
+    unified_fd, tasks_fds = manager.join_fds_for_exec(process.cgroup, container.record.init_process_pid)
+    if orders.in_userns and unified_fd >= 0:
         # Inside, the clone may not name the cgroup (EACCES); a file that we opened is judged by our credentials.
         tasks_fds.append(posix.open("cgroup.procs", posix.O_WRONLY | posix.O_CLOEXEC, dir_fd=unified_fd))
         posix.close(unified_fd)
         unified_fd = -1
-    joins = _join(container, words)
+    orders.cgroup_fds = (unified_fd, tasks_fds)
+    joins = _join(container, container.record.extra.get("namespaces", []))
     try:
         keeper.connect()
-        orders = InitExecConfig()
-        orders.container_config = config
-        orders.process_config = spec
-        orders.id = process.id or container.id
-        orders.security = security
-        orders.preserve_fds = process.preserve_fds
-        orders.in_userns = in_userns
-        orders.pdeathsig = 0 if process.detach else _SIGKILL
-        orders.cgroup_fds = (unified_fd, tasks_fds)
-        child = ParentChildProcess((0, joins, -1, [], None), orders, ExecStartHook(process, security, keeper),
-                                   initialize=container.initialize, initializer_type=EXEC)
+        child = ParentChildProcess((0, joins, -1, [], None), orders, ExecStartHook(process, orders.security, keeper),
+                                   initialize=container.initialize, initializer_type=EXEC, patient=patient)
         child.start()
     finally:
         for fd in (unified_fd, *tasks_fds, *[fd for fd, _ in joins]):

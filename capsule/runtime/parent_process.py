@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from capsule import log
-from capsule._ext import fdpass, mountapi, nsexec, proc
+from capsule._ext import fdpass, mountapi, nsexec, proc, programs
 from capsule.errors import CapsuleError, ChildError, KernelError
 from capsule.linux import proc_stat, program
 from capsule.protocol import messages
@@ -149,7 +149,9 @@ class ParentChildProcess(ParentProcess):
         self.pid = 0
         self.channel_fd = -1
         self.signal_fd = -1
-        self.failure: CapsuleError | None = None
+        self.stage_pidfd = -1  # of an S2 that the tail is cloned from: its death alone closes nothing
+        self.clones_left = 1  # STAGE2 messages to come
+        self.is_early = False  # the tail was quicker with READY than S2 with the tail's pid
 
     def start(self) -> None:
         """Clone S1 and serve the children until the tail is ready (init) or has executed (exec).
@@ -163,12 +165,17 @@ class ParentChildProcess(ParentProcess):
         self.signal_fd = proc.signalfd(_ABORTING)
         self.channel_fd, child_fd = fdpass.seqpacket_pair()
         self.config.sync_fd = child_fd
+        # Sealed here and not in S2: a program that root of a user namespace owned would belong to that namespace,
+        # and a capable process inside could seize it (execve(2): would_dump).
+        self.config.program_fd = programs.tail()
+        self.clones_left = 2 if self.config.clones_tail else 1
         try:
             self.stage_pid = nsexec.start(child_fd, self.channel_fd, unshare, joins, unified_fd, tasks_fds,
                                           offsets is not None)
             if self.stage_pid == 0:
                 self.initialize(self.initializer_type, self.config)
             posix.close(child_fd)
+            posix.close(self.config.program_fd)
             proc.stop_point("r-cloned")
             self._serve()
         except OSError as err:
@@ -178,18 +185,21 @@ class ParentChildProcess(ParentProcess):
             self.terminate()
             raise
         finally:
-            posix.close(self.channel_fd)
-            posix.close(self.signal_fd)
+            for fd in (self.channel_fd, self.signal_fd, self.stage_pidfd):
+                if fd >= 0:
+                    posix.close(fd)
 
     def _serve(self) -> None:
         timeout = -1 if self.patient else _SILENCE_MS
-        waited = [(self.channel_fd, proc.POLLIN), (self.signal_fd, proc.POLLIN)]
         while True:
+            waited = [(self.signal_fd, proc.POLLIN), (self.channel_fd, proc.POLLIN), (self.stage_pidfd, proc.POLLIN)]
             ready = proc.poll(waited, timeout)
             if not ready:
                 raise ChildError("start", "container process", f"no word from it for {_SILENCE_MS // 1000} s")
-            if ready[-1][0] == self.signal_fd:
+            if ready[0][0] == self.signal_fd:
                 raise Interrupted(proc.read_signal(self.signal_fd))
+            if ready[0][0] == self.stage_pidfd:
+                raise ChildError("start", "container process", "it died while it made the container's process")
             kind, payload, fds = messages.receive(self.channel_fd)
             if log.is_debug():
                 log.debug(f"message {messages.NAMES[kind] or 'end of file'} of the container process")
@@ -200,6 +210,7 @@ class ParentChildProcess(ParentProcess):
         """Handle one message; True when there will be no more."""
         if kind == messages.STAGE2:
             self._staged(messages.words(payload)[0])
+            return self.is_early and not self.clones_left and self._ready()
         elif kind == messages.HOOKS:
             self.start_hook.hooks(self)
             messages.send(self.channel_fd, messages.ACK, messages.word(self.pid))
@@ -234,10 +245,19 @@ class ParentChildProcess(ParentProcess):
         maker, self.stage_pid = self.stage_pid or self.pid, 0
         self.pid = pid
         proc.wait_pid(maker)
+        self.clones_left -= 1
+        if self.clones_left:
+            self.stage_pidfd = proc.pidfd_open(pid)
+        elif self.stage_pidfd >= 0:
+            posix.close(self.stage_pidfd)
+            self.stage_pidfd = -1
         self.start_hook.staged(self)
 
     def _ready(self) -> bool:
         """The tail stands; an exec's goes on at our answer and is done at end of file."""
+        self.is_early = self.clones_left != 0
+        if self.is_early:
+            return False
         self.start_hook.ready(self)
         if self.initializer_type != EXEC:
             return True
