@@ -5,10 +5,9 @@ Also what the `script` variant of the launcher starts. Loads no more of the libr
 
 from __future__ import annotations
 
-import sys
-
 import _signal
 import posix
+import sys
 
 
 def command_line() -> list[bytes]:

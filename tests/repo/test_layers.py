@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from sources import ROOT, imports, layers, module_name, own_modules, owner, parse, python_sources, read
+from sources import ROOT, imports, layers, module_name, own_modules, owner, parse, python_sources
 
 sys.path.insert(0, str(ROOT))
 

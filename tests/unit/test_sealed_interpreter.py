@@ -33,8 +33,8 @@ def ordinary(*words: str) -> list[str]:
 def launchers() -> dict[str, Path]:
     """Build the probe launchers, with and without the seal."""
     names = ["seal-probe", "seal-probe-noseal"]
-    subprocess.run([sys.executable, "-W", "ignore", "setup.py", "-q", "build_launcher", f"--flavours={','.join(names)}"],
-                   cwd=ROOT, check=True)
+    setup = [sys.executable, "-W", "ignore", "setup.py", "-q", "build_launcher"]
+    subprocess.run([*setup, f"--flavours={','.join(names)}"], cwd=ROOT, check=True)
     return {name: ROOT / "build" / name for name in names}
 
 
