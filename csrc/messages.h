@@ -5,7 +5,7 @@
 enum capsule_message {
 	CAPSULE_MSG_USERMAP = 1,  /* S1: write my uid_map and gid_map */
 	CAPSULE_MSG_TIMENS = 2,   /* S1: write my timens_offsets */
-	CAPSULE_MSG_STAGE2 = 3,   /* S1 (S2): u32 pid of S2 (T) in R's pid namespace */
+	CAPSULE_MSG_STAGE2 = 3,   /* S1: u32 pid of S2 in R's pid namespace */
 	CAPSULE_MSG_HOOKS = 4,    /* S2: save the record, run prestart and createRuntime */
 	CAPSULE_MSG_SOURCE = 5,   /* S2: u32 flags, path: give me a detached mount of that path */
 	CAPSULE_MSG_CONSOLE = 6,  /* S2: with the pty master's fd */
@@ -17,6 +17,7 @@ enum capsule_message {
 	CAPSULE_MSG_EXITED = 12,  /* relay to the library: i32 pid, u32 wait status */
 	CAPSULE_MSG_FAILED = 13,  /* S1, S2: i32 errno, "class\\0operation\\0subject\\0cause" */
 	CAPSULE_MSG_STOP = 14,    /* S2 of a build with stop points: send me SIGSTOP */
+	CAPSULE_MSG_TAIL = 15,    /* S2: u32 pid, in R's pid namespace, of a tail that is its clone */
 };
 
 #define CAPSULE_MSG_MAX 65536 /* bytes of one message, header included */

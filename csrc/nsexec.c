@@ -388,7 +388,7 @@ int capsule_nsexec_exec_tail(const struct capsule_tail_exec *request)
 	if (pid < 0)
 		return pid;
 	if (pid > 0)
-		_exit(send_word(request->sync_fd, CAPSULE_MSG_STAGE2, (uint32_t)pid) < 0);
+		_exit(send_word(request->sync_fd, CAPSULE_MSG_TAIL, (uint32_t)pid) < 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	join_cgroups(&request->cgroups, joined, request->sync_fd);
 	ret = become_tail(request);

@@ -50,7 +50,7 @@ struct capsule_tail_exec {
 	int tty_fd;     /* pty slave for stdio and as the controlling terminal, or -1 */
 	/* Set when an existing pid namespace was joined: T is a new process, S2 only its maker. */
 	int clone_first;
-	int sync_fd;    /* for STAGE2 (T's pid) and FAILED; one of keep */
+	int sync_fd;    /* for TAIL and FAILED; one of keep */
 	struct capsule_cgroup_join cgroups; /* joined by the clone_first child */
 };
 

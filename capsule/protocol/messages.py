@@ -24,9 +24,10 @@ START = 11
 EXITED = 12
 FAILED = 13
 STOP = 14
+TAIL = 15
 
 NAMES = ("", "USERMAP", "TIMENS", "STAGE2", "HOOKS", "SOURCE", "CONSOLE", "READY", "ERROR", "ACK", "NACK",
-         "START", "EXITED", "FAILED", "STOP")
+         "START", "EXITED", "FAILED", "STOP", "TAIL")
 
 MAX_SIZE = 65536  # bytes, header included
 _HEADER = 8

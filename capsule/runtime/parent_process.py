@@ -24,6 +24,9 @@ _ABORTING = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14
 FORWARDED = ~(1 << 8 | 1 << 18 | 1 << 16 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 30) & (1 << 64) - 1
 
 
+_FROM_S2 = (messages.HOOKS, messages.SOURCE, messages.CONSOLE, messages.STOP, messages.TAIL)
+
+
 class Interrupted(CapsuleError):
     """A signal asked us to give up while the container was being made."""
 
@@ -150,8 +153,8 @@ class ParentChildProcess(ParentProcess):
         self.channel_fd = -1
         self.signal_fd = -1
         self.stage_pidfd = -1  # of an S2 that the tail is cloned from: its death alone closes nothing
-        self.clones_left = 1  # STAGE2 messages to come
-        self.is_early = False  # the tail was quicker with READY than S2 with the tail's pid
+        self.deferred: list[tuple] = []  # messages of a process whose pid its maker has not told yet
+        self.awaits_tail = False  # the tail will be a clone of S2, whose pid TAIL tells
 
     def start(self) -> None:
         """Clone S1 and serve the children until the tail is ready (init) or has executed (exec).
@@ -168,7 +171,7 @@ class ParentChildProcess(ParentProcess):
         # Sealed here and not in S2: a program that root of a user namespace owned would belong to that namespace,
         # and a capable process inside could seize it (execve(2): would_dump).
         self.config.program_fd = programs.tail()
-        self.clones_left = 2 if self.config.clones_tail else 1
+        self.awaits_tail = self.config.clones_tail
         try:
             self.stage_pid = nsexec.start(child_fd, self.channel_fd, unshare, joins, unified_fd, tasks_fds,
                                           offsets is not None)
@@ -203,14 +206,40 @@ class ParentChildProcess(ParentProcess):
             kind, payload, fds = messages.receive(self.channel_fd)
             if log.is_debug():
                 log.debug(f"message {messages.NAMES[kind] or 'end of file'} of the container process")
-            if self._answer(kind, payload, fds):
+            if self._is_of_unknown(kind):
+                self.deferred.append((kind, payload, fds))
+            elif self._answer(kind, payload, fds):
                 return
+
+    def _is_of_unknown(self, kind: int) -> bool:
+        """Tell whether a message comes from a process that its maker, running beside it, has not told of yet."""
+        if self.stage_pid:
+            return kind in _FROM_S2 or kind == messages.READY
+        return self.awaits_tail and kind == messages.READY
+
+    def _answer_deferred(self) -> bool:
+        waiting, self.deferred = self.deferred, []
+        for kind, payload, fds in waiting:
+            if self._is_of_unknown(kind):
+                self.deferred.append((kind, payload, fds))
+            elif self._answer(kind, payload, fds):
+                return True
+        return False
 
     def _answer(self, kind: int, payload: bytes, fds: list[int]) -> bool:
         """Handle one message; True when there will be no more."""
         if kind == messages.STAGE2:
-            self._staged(messages.words(payload)[0])
-            return self.is_early and not self.clones_left and self._ready()
+            maker, self.stage_pid = self.stage_pid, 0
+            self._take_over(maker, messages.words(payload)[0])
+            if self.awaits_tail:
+                self.stage_pidfd = proc.pidfd_open(self.pid)
+            return self._answer_deferred()
+        elif kind == messages.TAIL:
+            self._take_over(self.pid, messages.words(payload)[0])
+            self.awaits_tail = False
+            posix.close(self.stage_pidfd)
+            self.stage_pidfd = -1
+            return self._answer_deferred()
         elif kind == messages.HOOKS:
             self.start_hook.hooks(self)
             messages.send(self.channel_fd, messages.ACK, messages.word(self.pid))
@@ -240,24 +269,14 @@ class ParentChildProcess(ParentProcess):
             raise ChildError("start", "container process", f"unexpected message {kind}")
         return False
 
-    def _staged(self, pid: int) -> None:
-        """S1 has cloned S2 (or S2 the tail) and exits: reap it and go on with the new one."""
-        maker, self.stage_pid = self.stage_pid or self.pid, 0
+    def _take_over(self, maker: int, pid: int) -> None:
+        """A stage has cloned the next one and exits: reap it and go on with the new one."""
         self.pid = pid
         proc.wait_pid(maker)
-        self.clones_left -= 1
-        if self.clones_left:
-            self.stage_pidfd = proc.pidfd_open(pid)
-        elif self.stage_pidfd >= 0:
-            posix.close(self.stage_pidfd)
-            self.stage_pidfd = -1
         self.start_hook.staged(self)
 
     def _ready(self) -> bool:
         """The tail stands; an exec's goes on at our answer and is done at end of file."""
-        self.is_early = self.clones_left != 0
-        if self.is_early:
-            return False
         self.start_hook.ready(self)
         if self.initializer_type != EXEC:
             return True
@@ -304,7 +323,10 @@ class ParentChildProcess(ParentProcess):
         status = 0
         for pid in (self.stage_pid, self.pid):
             if pid:
-                status = proc.wait_pid(pid)[1]
+                try:
+                    status = proc.wait_pid(pid)[1]
+                except ChildProcessError:
+                    pass  # reaped on the way to the failure that brings us here
         self.stage_pid = self.pid = 0
         return status
 
