@@ -27,12 +27,14 @@ from build_support.translate import target_of, translate_all
 ROOT = f"build/launcher/{python.tag()}"
 ENTRY = "capsule.cli.main"
 VARIANTS = ("static-frozen", "static", "shared")
-OWN_SOURCES = ("csrc/launcher.c", "csrc/launcher_lean.c", "csrc/seal.c")
+OWN_SOURCES = ("csrc/launcher.c", "csrc/launcher_lean.c", "csrc/launcher_memory.c", "csrc/launcher_types.c",
+               "csrc/seal.c")
 JOBS = min(2, os.cpu_count() or 1)
 
-C_WARNINGS = ("-Werror=implicit-function-declaration", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wshadow", "-Wvla", "-Wstrict-prototypes")
-# Modules run once, from cold: more than -O1 doubles the build and is not to be measured in a run.
-OPTIMISE_MODULES = ("-O1", "-fwrapv", "-fno-strict-aliasing")
+C_WARNINGS = ("-Wall", "-Wextra", "-Wno-unused-parameter", "-Wshadow", "-Wvla", "-Wstrict-prototypes",
+              "-Werror=implicit-function-declaration")
+# Modules run once, from cold: what counts is how many pages of them are read (docs/decisions/0002-hot-path.md).
+OPTIMISE_MODULES = ("-Os", "-fwrapv", "-fno-strict-aliasing")
 OPTIMISE = ("-O2", "-fwrapv", "-fno-strict-aliasing", "-fno-semantic-interposition")
 # Not position independent: an executable that relocates nothing starts a quarter of a millisecond sooner.
 CODE = ("-fno-pie", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sections", "-DNDEBUG")
@@ -227,7 +229,7 @@ def link_flags(variant: str) -> list[str] | None:
 
 
 def link(target: str, variant: str, objects: list[str], extra: list[str]) -> bool:
-    """Link and strip an executable; tell whether that worked."""
+    """Link an executable and strip it, unless CAPSULE_STRIP=0 wants it for perf; tell whether that worked."""
     flags = link_flags(variant)
     if flags is None:
         return False
@@ -235,7 +237,8 @@ def link(target: str, variant: str, objects: list[str], extra: list[str]) -> boo
     command = [*compiler(), *LINK, "-o", temporary, *objects, *flags, *extra]
     if subprocess.run(command).returncode:
         return False
-    subprocess.run(["strip", "--strip-all", temporary], check=True)
+    if os.environ.get("CAPSULE_STRIP") != "0":
+        subprocess.run(["strip", "--strip-all", temporary], check=True)
     os.replace(temporary, target)
     return True
 

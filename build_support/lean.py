@@ -31,6 +31,7 @@ _COPIED = re.compile(
     re.MULTILINE,
 )
 _HAS_NAME = "PyObject_HasAttr(imported_module, imported_name)"
+_MAKE_CLASS = "__Pyx_PyObject_FastCallDict(metaclass, margs+1, 3 | __Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET, mkw)"
 
 
 # -- before Cython -------------------------------------------------------------------------------------------
@@ -146,7 +147,12 @@ def spare_attributes(text: str) -> str:
     return text.replace(_HAS_NAME, "capsule_has_name(imported_module, imported_name)")
 
 
+def make_classes(text: str) -> str:
+    """Have classes made by csrc/launcher_types.c, which knows a shorter way than type()."""
+    return text.replace(_MAKE_CLASS, "capsule_make_class(metaclass, name, bases, dict, mkw)")
+
+
 def make_lean(text: str) -> str:
-    """Apply all three to the C text of a module."""
-    lean = share_strings(spare_attributes(drop_code_objects(text)))
+    """Apply all of them to the C text of a module."""
+    lean = share_strings(make_classes(spare_attributes(drop_code_objects(text))))
     return '#include "launcher_lean.h"\n' + lean if lean != text else text

@@ -22,8 +22,46 @@ class _Lines:
         yield from self.names
 
 
+class _MoreLines(_Lines):
+    """A derived class, whose member comes behind its base's."""
+
+    __slots__ = ("more",)
+
+    def __init__(self, names: list, more: str) -> None:
+        _Lines.__init__(self, names)
+        self.more = more
+
+
+class _Failure(ValueError):
+    """An exception with text and attributes of its own."""
+
+    def __init__(self, name: str) -> None:
+        ValueError.__init__(self, name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return "failed: " + self.name
+
+
+class _DerivedFailure(_Failure):
+    """An exception that inherits both."""
+
+
+def _classes_work() -> bool:
+    lines = _MoreLines(["a"], "b")
+    try:
+        raise _DerivedFailure("c")
+    except _Failure as err:
+        text = f"{err} {err.args} {type(err).__name__} {type(err).__module__}"
+    try:
+        lines.absent = 1
+    except AttributeError:
+        return list(lines) + [lines.more] == ["a", "b"] and text == f"failed: c ('c',) _DerivedFailure {__name__}"
+    return False
+
+
 def main(argv: list) -> int:
-    """Return 0 when text, files, errors and marshal work and no other module can be imported."""
+    """Return 0 when text, files, classes, errors and marshal work and no other module can be imported."""
     try:
         posix.stat(b"/proc/self/none/such".decode("utf-8", "surrogateescape"))
     except OSError as err:
@@ -38,6 +76,8 @@ def main(argv: list) -> int:
         return 6
     except UnicodeDecodeError:
         pass
+    if not _classes_work():
+        return 7
     try:
         __import__("os")
     except ImportError:

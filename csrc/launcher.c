@@ -67,11 +67,16 @@ static int is_built_in(const char *name)
 	return 0;
 }
 
-/* The least object that module creation accepts as a spec: a namespace with a name. */
+/*
+ * The least object that module creation accepts as a spec: a namespace with a name. Every import of
+ * a loaded module asks its spec for _initializing, and would format an error where it is missing.
+ */
 static PyObject *make_spec(PyObject *name)
 {
 	PyObject *example = PySys_GetObject("implementation"), *spec = NULL;
-	PyObject *nothing = PyTuple_New(0), *attributes = Py_BuildValue("{sO}", "name", name);
+	PyObject *nothing = PyTuple_New(0), *attributes;
+
+	attributes = Py_BuildValue("{sOsO}", "name", name, "_initializing", Py_False);
 
 	if (example && nothing && attributes)
 		spec = PyObject_Call((PyObject *)Py_TYPE(example), nothing, attributes);
@@ -161,6 +166,8 @@ static PyObject *create_module(const struct capsule_module *entry, PyObject *nam
 		return definition; /* an error, or single-phase: created and run already */
 	spec = make_spec(name);
 	module = spec ? PyModule_FromDefAndSpec((PyModuleDef *)definition, spec) : NULL;
+	if (module && PyDict_SetItemString(PyModule_GetDict(module), "__spec__", spec) < 0)
+		Py_CLEAR(module);
 	Py_XDECREF(spec);
 	if (!module)
 		return NULL;
@@ -562,6 +569,7 @@ static int run(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	fill_stdio();
+	capsule_memory_prepare();
 	start_interpreter();
 	/* Without Py_Finalize: unwinding costs a millisecond and serves nobody. */
 	_exit(run(argc, argv));

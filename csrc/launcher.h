@@ -24,4 +24,7 @@ extern const char capsule_variant[];
 extern const char capsule_python[];
 extern const char capsule_library[];
 
+/* Choose the memory of the interpreter, which must not have started yet. */
+void capsule_memory_prepare(void);
+
 #endif

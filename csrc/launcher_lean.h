@@ -19,4 +19,8 @@ PyObject *capsule_string(unsigned long long key, const char *text, Py_ssize_t si
  */
 int capsule_has_name(PyObject *module, PyObject *name);
 
+/* Return the new class metaclass(name, bases, namespace, **keywords); keywords may be NULL. */
+PyObject *capsule_make_class(PyObject *metaclass, PyObject *name, PyObject *bases,
+			     PyObject *namespace, PyObject *keywords);
+
 #endif
