@@ -95,7 +95,7 @@ class Container:
         }
         if record.annotations:
             state["annotations"] = record.annotations
-        state["owner"] = ""
+        state["owner"] = _user_name(record.owner_uid)
         return state
 
     # Each of these verbs has modules of its own, which the others need not load. The imports run in R, before any
@@ -185,3 +185,18 @@ class Container:
         if self.entry is not None:
             self.entry.close()
             self.entry = None
+
+
+def _user_name(uid: int) -> str:
+    """Name the host's user, for the owner column; the number where there is no name."""
+    if uid == 0:
+        return "root"
+    from capsule._ext import openbeneath
+    from capsule.linux import users
+
+    root_fd = openbeneath.open_host("/", openbeneath.O_PATH | openbeneath.O_DIRECTORY)
+    try:
+        entry = users.lookup(root_fd, uid)
+    finally:
+        posix.close(root_fd)
+    return entry[0] if entry is not None else f"#{uid}"
