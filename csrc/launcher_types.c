@@ -48,8 +48,10 @@ static int is_special(const char *name)
 /* Tell whether type() would do no more with this namespace than what is done here. */
 static int is_plain(PyObject *name, PyObject *namespace)
 {
-	static const char *const known[] = { "__module__", "__qualname__", "__doc__",
-					     "__slots__",  "__init__",	   "__str__" };
+	static const char *const known[] = {
+		"__module__", "__qualname__", "__doc__",   "__slots__",
+		"__init__",   "__str__",      "__enter__", "__exit__"
+	};
 	PyObject *key, *value, *qualified = PyDict_GetItem(namespace, qualified_name);
 	Py_ssize_t position = 0;
 

@@ -17,6 +17,8 @@ _FAILED = 1
 class Initializer:
     """Take a process from fresh namespaces to the tail's door; `init` never returns."""
 
+    __slots__ = ("config", "tty_fd")
+
     def __init__(self, config) -> None:
         self.config = config
         self.tty_fd = -1  # the pty slave, once there is one

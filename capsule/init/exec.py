@@ -16,6 +16,8 @@ class InitializerExecImpl(Initializer):
     interpreter. The tail, its child, is the first that is visible.
     """
 
+    __slots__ = ()
+
     def init(self) -> None:
         config = self.config
         self.stop_point("exec-joined")

@@ -15,6 +15,8 @@ from capsule.rootfs import operations, pivot
 class InitializerStandardImpl(Initializer):
     """Prepare the root file system and the identity of the container, then wait in the tail for start."""
 
+    __slots__ = ("proc_fd",)
+
     def init(self) -> None:
         config = self.config
         self.stop_point("stage2")

@@ -10,6 +10,7 @@ from capsule.protocol.init_config import EXEC, INIT
 class InitializerType:
     """The two words of the original's InitializerType."""
 
+    __slots__ = ()
     INIT = INIT
     EXEC = EXEC
 

@@ -22,6 +22,8 @@ def check(terminal: bool, process) -> None:
 class Keeper:
     """Where the master goes; master_fd stays open for a foreground process."""
 
+    __slots__ = ("path", "socket_fd", "master_fd")
+
     def __init__(self, process) -> None:
         self.path = process.console_socket
         self.socket_fd = -1

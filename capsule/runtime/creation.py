@@ -86,7 +86,10 @@ def _check_rootfs(bundle: str, root_path: str) -> str:
 class InitStartHook(StartHook):
     """While a first process starts: record, runtime hooks, console, limits."""
 
+    __slots__ = ("container", "blueprint", "console_keeper")
+
     def __init__(self, container, blueprint: Blueprint, console_keeper) -> None:
+        StartHook.__init__(self)
         self.container = container
         self.blueprint = blueprint
         self.console_keeper = console_keeper

@@ -18,7 +18,10 @@ _SIGKILL = 9
 class ExecStartHook(StartHook):
     """While an exec starts: console, then limits and pid file on its tail."""
 
+    __slots__ = ("request", "security", "keeper")
+
     def __init__(self, process, security, keeper) -> None:
+        StartHook.__init__(self)
         self.request = process
         self.security = security
         self.keeper = keeper

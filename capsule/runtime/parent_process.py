@@ -38,7 +38,7 @@ class Interrupted(CapsuleError):
 class ParentProcess:
     """A container process seen from R."""
 
-    pid = 0
+    __slots__ = ("pid",)
 
     def start(self) -> None:
         raise NotImplementedError
@@ -55,6 +55,8 @@ class ParentProcess:
 
 class ParentNoChildProcess(ParentProcess):
     """A process that another run of the launcher made: known by pid and start time, signalled by pidfd."""
+
+    __slots__ = ("start_time",)
 
     def __init__(self, pid: int, start_time: int) -> None:
         self.pid = pid
@@ -116,7 +118,10 @@ class ParentNoChildProcess(ParentProcess):
 class StartHook:
     """What R does for a child of one kind while it starts."""
 
-    is_ready = False
+    __slots__ = ("is_ready",)
+
+    def __init__(self) -> None:
+        self.is_ready = False
 
     def staged(self, process: ParentChildProcess) -> None:
         """S2 (or a T that is a new process) exists; process.pid is its pid."""
@@ -138,6 +143,9 @@ class ParentChildProcess(ParentProcess):
 
     `clone` is (unshare flags, [(namespace fd, type)], unified cgroup fd, [tasks fds], time offsets text).
     """
+
+    __slots__ = ("clone", "config", "start_hook", "initialize", "initializer_type", "id_maps", "patient", "stage_pid",
+                 "channel_fd", "signal_fd", "stage_pidfd", "deferred", "awaits_tail")
 
     def __init__(self, clone: tuple, config, start_hook: StartHook, *, initialize, initializer_type: str,
                  id_maps=None, patient: bool = False) -> None:

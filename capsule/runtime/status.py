@@ -11,6 +11,7 @@ NAMES = ("created", "running", "stopped", "paused")
 class ContainerStatusBehavior:
     """One method a verb: returns when the status permits it, raises BadTransition when not."""
 
+    __slots__ = ("id",)
     status = -1
 
     def __init__(self, container_id: str) -> None:
@@ -38,6 +39,7 @@ class ContainerStatusBehavior:
 class CreatedStatusBehavior(ContainerStatusBehavior):
     """The tail waits for start; deleting it kills the tail, as runc does."""
 
+    __slots__ = ()
     status = CREATED
 
     def start(self) -> None:
@@ -50,6 +52,7 @@ class CreatedStatusBehavior(ContainerStatusBehavior):
 class RunningStatusBehavior(ContainerStatusBehavior):
     """The program runs."""
 
+    __slots__ = ()
     status = RUNNING
 
     def start(self) -> None:
@@ -59,6 +62,7 @@ class RunningStatusBehavior(ContainerStatusBehavior):
 class StoppedStatusBehavior(ContainerStatusBehavior):
     """The first process has gone; only the record is left."""
 
+    __slots__ = ()
     status = STOPPED
 
     def start(self) -> None:
@@ -80,6 +84,7 @@ class StoppedStatusBehavior(ContainerStatusBehavior):
 class PausedStatusBehavior(ContainerStatusBehavior):
     """The cgroup is frozen."""
 
+    __slots__ = ()
     status = PAUSED
 
     def exec(self, *, ignore_paused: bool = False) -> None:
