@@ -8,7 +8,7 @@ from capsule import cgroups
 from capsule._ext import fdpass
 from capsule.linux import proc_stat
 from capsule.runtime import status as statuses
-from capsule.runtime.parent_process import SIGKILL, ParentNoChildProcess
+from capsule.runtime.known_process import SIGKILL, ParentNoChildProcess
 from capsule.state import store as stores
 
 

@@ -7,7 +7,7 @@ from capsule._ext import proc
 from capsule.errors import CapsuleError, CorruptRecord, StateError
 from capsule.linux import proc_stat
 from capsule.runtime import hooks, status as statuses
-from capsule.runtime.parent_process import SIGKILL, ParentNoChildProcess
+from capsule.runtime.known_process import SIGKILL, ParentNoChildProcess
 from capsule.state import journal
 
 _DEATH_MS = 10_000  # how long a killed process may take to go
