@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "mountapi.h"
 
+#include "copyup.h"
 #include "mountlegacy.h"
 
 #include <errno.h>
@@ -283,22 +284,51 @@ static int attached_or_closed(int mount_fd, int result)
 	return result;
 }
 
+static bool has_key(const struct capsule_mount_new *new_mount, const char *key)
+{
+	const char *word = new_mount->data, *end = word + new_mount->data_size;
+
+	for (; word < end; word += strlen(word) + 1)
+		if (strncmp(word, key, strlen(key)) == 0)
+			return true;
+	return false;
+}
+
+/* Fill a new file system, if wanted, with what the target holds; its options outrank the copy. */
+static int fill(const struct capsule_mount_target *target, int mount_fd,
+		const struct capsule_mount_new *new_mount, char *message, size_t message_size)
+{
+	unsigned int keep = (has_key(new_mount, "uid=") ? CAPSULE_COPYUP_KEEP_UID : 0) |
+			    (has_key(new_mount, "gid=") ? CAPSULE_COPYUP_KEEP_GID : 0);
+
+	if (!new_mount->copy_up)
+		return 0;
+	return capsule_copyup_fill(target->target_fd, mount_fd, keep, message, message_size);
+}
+
 int capsule_mountapi_place_new(const struct capsule_mount_target *target,
 			       const struct capsule_mount_new *new_mount,
 			       const struct capsule_mount_flags *flags, char *message,
 			       size_t message_size)
 {
 	struct capsule_mount_flags rest = *flags;
-	int fd = capsule_mountapi_new_detached(new_mount, flags->set, message, message_size);
+	int result, fd = capsule_mountapi_new_detached(new_mount, flags->set, message, message_size);
 
-	if (fd == -ENOSYS || fd == -E2BIG)
-		return capsule_mountlegacy_place_new(target, new_mount, flags);
+	if (fd == -ENOSYS || fd == -E2BIG) {
+		fd = capsule_mountlegacy_place_new(target, new_mount, flags);
+		if (fd < 0)
+			return fd;
+		return attached_or_closed(fd, fill(target, fd, new_mount, message, message_size));
+	}
 	if (fd < 0)
 		return fd;
 	rest.set = rest.clear = 0; /* fsmount has done them */
 	rest.replace = false;
 	rest.keep_atime = true;
-	return attached_or_closed(fd, configure_and_attach(target, fd, &rest));
+	result = fill(target, fd, new_mount, message, message_size);
+	if (result == 0)
+		result = configure_and_attach(target, fd, &rest);
+	return attached_or_closed(fd, result);
 }
 
 int capsule_mountapi_clone_detached(int dir_fd, const char *path, bool recursive)

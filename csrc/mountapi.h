@@ -42,11 +42,12 @@ struct capsule_mount_new {
 	const char *data;
 	size_t data_size;
 	unsigned long sb_flags; /* MS_RDONLY, MS_SYNCHRONOUS, ... of the superblock */
+	bool copy_up;		/* place_new: fill it first with what the target holds (copyup.h) */
 };
 
 /*
  * Each returns an fd of the attached mount's root. message: what the kernel's own log of the file
- * system context says about a failure, or "".
+ * system context says about a failure, what could not be copied, or "".
  */
 int capsule_mountapi_place_new(const struct capsule_mount_target *target,
 			       const struct capsule_mount_new *new_mount,

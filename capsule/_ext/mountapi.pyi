@@ -13,6 +13,7 @@ def place_new(
     sb_flags: int,
     attr: Attr,
     proc_fd: int = -1,
+    copy_up: bool = False,
 ) -> int: ...
 def place_bind(
     target_fd: int,

@@ -59,7 +59,7 @@ class MountNew(Operation):
 
     __slots__ = (
         "destination", "fstype", "source", "words", "sb_flags", "attr", "defer_readonly", "inherit_mode", "fallback",
-        "ordinary", "allowed_on_proc",
+        "ordinary", "allowed_on_proc", "copy_up",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +75,7 @@ class MountNew(Operation):
         fallback: str | None = None,
         ordinary: bool = False,
         allowed_on_proc: bool = False,
+        copy_up: bool = False,
     ) -> None:
         self.destination = destination
         self.fstype = fstype
@@ -87,6 +88,7 @@ class MountNew(Operation):
         self.fallback = fallback  # a host path to bind where a user namespace may not have its own instance
         self.ordinary = ordinary  # no link may lead to it (proc, sysfs)
         self.allowed_on_proc = allowed_on_proc
+        self.copy_up = copy_up  # tmpfs: it begins with a copy of what it covers
 
     def describe(self) -> str:
         return f"mount {self.fstype} on {self.destination}"
@@ -124,7 +126,7 @@ class MountNew(Operation):
         try:
             return mountapi.place_new(
                 target_fd, ctx.root_fd, self.destination, self.fstype, self.source, words, self.sb_flags, self.attr,
-                ctx.proc_fd,
+                ctx.proc_fd, self.copy_up and not created,
             )  # fmt: skip
         except OSError as err:
             if self.fallback is None or err.errno not in _REFUSED:

@@ -119,7 +119,7 @@ WORDS = {
 }
 
 # Words that are understood but not honoured by this version: load_config raises Unsupported for them.
-UNSUPPORTED_WORDS = ("tmpcopyup", "idmap", "ridmap")
+UNSUPPORTED_WORDS = ("idmap", "ridmap")
 
 # linux.rootfsPropagation (runtime-spec config-linux.md#rootfs-mount-propagation; engines also write the r forms).
 PROPAGATION_WORDS = ("shared", "slave", "private", "unbindable", "rshared", "rslave", "rprivate", "runbindable")

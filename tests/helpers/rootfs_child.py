@@ -111,8 +111,8 @@ def carry_out(request: dict, answer: dict, channel: int) -> None:
     answer["leaked"] = sorted(open_fds() - before)
 
 
-def enter_user_namespace(keep_network: bool) -> int:
-    """Go on as root of a new user namespace, with the other namespaces in it; twice forked.
+def enter_user_namespace(keep_network: bool, ids: int) -> int:
+    """Go on as root of a new user namespace with so many ids, the other namespaces in it; twice forked.
 
     Returns the channel to the process outside (see `serve`).
     """
@@ -121,7 +121,7 @@ def enter_user_namespace(keep_network: bool) -> int:
     child = os.fork()
     if child:
         os.close(theirs)
-        serve(ours, child)
+        serve(ours, child, ids)
         os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     os.close(ours)
     # user, mount, pid, ipc, network
@@ -139,7 +139,7 @@ def enter_user_namespace(keep_network: bool) -> int:
     return theirs
 
 
-def serve(channel: int, child: int) -> None:
+def serve(channel: int, child: int, ids: int) -> None:
     """Answer the child as R would: write its id maps, and give it detached mounts of paths it may not reach."""
     while True:
         request, _ = fdpass.recv(channel, 4096)
@@ -147,7 +147,7 @@ def serve(channel: int, child: int) -> None:
             return
         if request == b"map":
             for name in ("uid_map", "gid_map"):
-                Path(f"/proc/{child}/{name}").write_text("0 100000 65536")
+                Path(f"/proc/{child}/{name}").write_text(f"0 100000 {ids}")
             fdpass.send(channel, b".")
             continue
         fd = mountapi.clone(-100, request[1:].decode(), request[:1] == b"r")
@@ -171,7 +171,7 @@ def main() -> None:
     answer: dict = {}
     channel = -1
     if request.get("userns"):
-        channel = enter_user_namespace(request.get("keep_network", False))
+        channel = enter_user_namespace(request.get("keep_network", False), request.get("ids", 65536))
     if request.get("missing"):
         deny(request["missing"])
     sys.addaudithook(audit)

@@ -147,6 +147,20 @@ def test_tmpfs_takes_the_mode_of_its_mount_point_unless_told():
     assert not mount("/t", "tmpfs", "tmpfs", "mode=700").inherit_mode
 
 
+def test_tmpcopyup_fills_a_new_tmpfs():
+    assert mount("/t", "tmpfs", "tmpfs", "tmpcopyup").copy_up
+    assert not mount("/t", "tmpfs", "tmpfs").copy_up
+
+
+@pytest.mark.parametrize(
+    ("fstype", "options"),
+    [("ramfs", []), (None, ["bind"]), ("tmpfs", ["bind"]), ("tmpfs", ["remount"]), (None, ["remount"])],
+)
+def test_tmpcopyup_is_for_new_tmpfs_mounts_only(fstype, options):
+    with pytest.raises(SpecError, match="is for new tmpfs mounts only"):
+        mount("/t", fstype, "/x", "tmpcopyup", *options)
+
+
 def test_the_superblock_is_read_only_only_where_it_is_the_mounts_own():
     assert mount("/p", "sysfs", "s", "ro").sb_flags == 0
     assert mount("/p", "ext4", "/dev/x", "ro").sb_flags == 1

@@ -333,7 +333,6 @@ LATER = [
     ([mount(gidMappings=MAPS)], "mounts[0].gidMappings"),
     ([mount(options=["ro", "idmap"])], "mounts[0].options[1]"),
     ([mount(options=["ridmap"])], "mounts[0].options[0]"),
-    ([mount(options=["tmpcopyup"])], "mounts[0].options[0]"),
     ([seccomp(listenerPath="/s")], "linux.seccomp.listenerPath"),
     ([seccomp(defaultAction="SCMP_ACT_NOTIFY")], "linux.seccomp.defaultAction"),
     ([rule(action="SCMP_ACT_NOTIFY")], f"{RULE}.action"),

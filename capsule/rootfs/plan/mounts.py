@@ -14,6 +14,8 @@ _ATIME = words.MS_NOATIME | words.MS_RELATIME | words.MS_STRICTATIME | words.MS_
 _PER_MOUNT = _SAME | _ATIME | words.MS_NOSYMFOLLOW
 _SUPERBLOCK = words.MS_SYNCHRONOUS | words.MS_DIRSYNC | words.MS_MANDLOCK | words.MS_LAZYTIME | words.MS_I_VERSION
 
+#: A word that is not the kernel's: a tmpfs begins with what the image has at its destination.
+_COPY_UP = "tmpcopyup"
 #: File systems without a device, whose superblock may be shared: read-only is a matter of the mount alone.
 _PSEUDO = ("proc", "sysfs", "tmpfs", "mqueue", "devpts", "cgroup", "cgroup2")
 #: May only stand on a real directory, or what is written to it lands elsewhere (CVE-2019-19921, CVE-2023-27561).
@@ -72,6 +74,15 @@ def _only_propagates(mount, options) -> bool:
     return bool(options.propagation) and mount.type in (None, "none") and not options.set_flags
 
 
+def _check_extensions(mount, options, where: str) -> None:
+    """Refuse what the runtime would have to do and cannot. Raises SpecError, Unsupported."""
+    later = [word for word in options.extensions if word != _COPY_UP]
+    if later or mount.uid_mappings or mount.gid_mappings:
+        raise Unsupported("mount on", mount.destination, f"this version has no {later[0] if later else 'uidMappings'}")
+    if options.extensions and (mount.type != "tmpfs" or options.set_flags & (words.MS_REMOUNT | words.MS_BIND)):
+        raise SpecError("config.json", f"{where}.options", f'"{_COPY_UP}" is for new tmpfs mounts only')
+
+
 class Planner:
     """What all mounts of one config are planned with."""
 
@@ -89,9 +100,7 @@ class Planner:
         """Plan one mount. Raises SpecError, MountError, Unsupported."""
         is_bind = mount.is_bind()
         options = words.parse_options(mount.options, is_bind, where=f"{where}.options")
-        if options.extensions or mount.uid_mappings or mount.gid_mappings:
-            what = options.extensions[0] if options.extensions else "uidMappings"
-            raise Unsupported("mount on", mount.destination, f"this version has no {what}")
+        _check_extensions(mount, options, where)
         destination = clean(mount.destination)
         self._check_proc(mount, destination, is_bind, options)
         if options.set_flags & words.MS_REMOUNT or _only_propagates(mount, options):
@@ -160,6 +169,7 @@ class Planner:
             MountNew(
                 destination, fstype, mount.source, tuple(options.data), sb_flags, attr, defer, inherit,
                 self._fallback(fstype), fstype in _ORDINARY, destination in _ON_PROC or destination == "/proc",
+                _COPY_UP in options.extensions,
             )
         )  # fmt: skip
         if defer:
