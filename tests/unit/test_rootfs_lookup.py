@@ -31,7 +31,8 @@ def root(tmp_path):
         ("sh", "/bin:/usr/bin", "/usr/bin/sh"), ("plain", "/bin:/usr/bin", "/usr/bin/plain"),
         ("link", "/bin", "/bin/link"), ("here", ".", "./here"), ("here", "", None), ("here", ":/bin", "./here"),
         ("here", "/nowhere:", "./here"), ("dir", "/bin", None), ("outside", "/bin", None), ("sh", None, None),
-        ("", "/bin", None), ("missing", "/bin", None), ("./any", None, "./any"), ("/any", "/bin", "/any"),
+        ("", "/bin", None), ("missing", "/bin", None), ("./here", None, "./here"),
+        ("/usr/bin/sh", "/bin", "/usr/bin/sh"),
     ],
 )  # fmt: skip
 def test_find_executable(root, name, path, found):
@@ -41,6 +42,22 @@ def test_find_executable(root, name, path, found):
     with pytest.raises(CapsuleError) as caught:
         find_executable(root, name, path, "/work")
     assert str(caught.value) == f'exec: "{name}": executable file not found in $PATH'
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("/none", 'exec: "/none" stat /none: no such file or directory'),
+        ("./none", 'exec: "./none" stat ./none: no such file or directory'),
+        ("/usr/bin/sh/x", 'exec: "/usr/bin/sh/x" stat /usr/bin/sh/x: not a directory'),
+        ("/bin/plain", 'exec: "/bin/plain": permission denied'),
+        ("/bin/dir", 'exec: "/bin/dir": is a directory: permission denied'),
+    ],
+)
+def test_a_path_is_checked_in_the_words_that_engines_match(root, name, words):
+    with pytest.raises(CapsuleError) as caught:
+        find_executable(root, name, "/bin", "/work")
+    assert str(caught.value) == words
 
 
 def test_without_a_root_fd_the_callers_own_root_is_searched():
