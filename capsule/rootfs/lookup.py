@@ -44,7 +44,7 @@ def _named(root_fd: int, path: str, cwd: str) -> str:
     if isinstance(mode, OSError):
         # Links of procfs and permissions are for execve(2) to judge, with the user's own credentials.
         if mode.errno in (errno.ENOENT, errno.ENOTDIR):
-            raise CapsuleError(f'exec: "{path}"', f"stat {path}", errno=mode.errno) from mode
+            raise CapsuleError(f'exec: "{path}": stat {path}', "", errno=mode.errno) from mode
         return path
     if mode & _S_IFMT == _S_IFDIR:
         raise CapsuleError(f'exec: "{path}"', "", "is a directory: permission denied", errno=errno.EISDIR)

@@ -47,9 +47,9 @@ def test_find_executable(root, name, path, found):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("/none", 'exec: "/none" stat /none: no such file or directory'),
-        ("./none", 'exec: "./none" stat ./none: no such file or directory'),
-        ("/usr/bin/sh/x", 'exec: "/usr/bin/sh/x" stat /usr/bin/sh/x: not a directory'),
+        ("/none", 'exec: "/none": stat /none: no such file or directory'),
+        ("./none", 'exec: "./none": stat ./none: no such file or directory'),
+        ("/usr/bin/sh/x", 'exec: "/usr/bin/sh/x": stat /usr/bin/sh/x: not a directory'),
         ("/bin/plain", 'exec: "/bin/plain": permission denied'),
         ("/bin/dir", 'exec: "/bin/dir": is a directory: permission denied'),
     ],
