@@ -6,7 +6,7 @@ ARGS ?=
 
 ifdef CI
 export CAPSULE_WERROR = 1
-export CAPSULE_REQUIRE ?= runtime,stop,noseal
+export CAPSULE_REQUIRE ?= root,runtime,stop,noseal,busybox,gcc,podman
 endif
 
 .DEFAULT_GOAL := help
@@ -15,6 +15,10 @@ endif
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# What a target needs beyond the build: `tools/bootstrap` is told its name.
+bootstrap-%:
+	@tools/bootstrap $*
+
 bootstrap: ## make .venv, and install missing Debian packages when root
 	@tools/bootstrap
 
@@ -22,7 +26,7 @@ build: bootstrap ## build the extensions and the launcher, build/capsule
 	@$(SETUP) build_ext --inplace
 	@$(SETUP) build_launcher --flavours=capsule
 
-build-test: bootstrap ## build, with the test variants: capsule-stop, capsule-noseal
+build-test: bootstrap-tests ## build, with the test variants: capsule-stop, capsule-noseal
 	@$(SETUP) build_ext --inplace
 	@$(SETUP) build_launcher --flavours=capsule,capsule-stop,capsule-noseal
 
@@ -35,10 +39,10 @@ test-unit: build ## run the tests that need neither root nor containers
 test-all: build-test ## run the tests, the repeating ones too
 	@$(PYTEST) -m "stress or not stress" $(ARGS)
 
-demo: build ## run a container from the host's busybox and look at it (needs root)
+demo: bootstrap-demo build ## run a container from the host's busybox and look at it (needs root)
 	@$(PYTHON_OF_TREE) tools/demo
 
-bench: build ## compare with the installed runc and crun
+bench: bootstrap-bench build ## compare with the installed runc and crun
 	@$(PYTHON_OF_TREE) bench $(ARGS)
 
 lint: bootstrap ## check style: ruff, mypy, clang-format

@@ -13,7 +13,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MIRROR = os.environ.get("CAPSULE_DEBIAN_MIRROR", "http://deb.debian.org/debian")
+
+
+def _mirror_of_apt() -> str:
+    """Return the archive that apt is configured to use, "" where there is none."""
+    if not shutil.which("apt-get"):
+        return ""
+    words = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI)"], capture_output=True, text=True,
+                           check=False).stdout.split()
+    return next((word.rstrip("/") for word in words if word.rstrip("/").endswith("/debian")), "")
+
+
+MIRROR = os.environ.get("CAPSULE_DEBIAN_MIRROR") or _mirror_of_apt()
 
 requires = pytest.mark.requires
 
@@ -58,6 +69,8 @@ def _capability(number: int, name: str) -> str:
 
 def _mirror() -> str:
     """Ask for the Release file as debootstrap will, so that proxies count."""
+    if not MIRROR:
+        return "no Debian archive is configured (CAPSULE_DEBIAN_MIRROR)"
     url = f"{MIRROR}/dists/bookworm/Release"
     tool = shutil.which("wget") or shutil.which("curl")
     if not tool:
