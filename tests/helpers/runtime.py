@@ -84,6 +84,14 @@ class Running:
         process.disown(self.pid)
         return self.result
 
+    def poll(self) -> Result | None:
+        """Return the result when the call has ended; fail when it is past the deadline."""
+        if self.popen.poll() is not None:
+            return self.wait()
+        if time.monotonic() - self._started > DEADLINE:
+            return self.wait(0)
+        return None
+
     def _wait(self, timeout: float) -> int:
         """Wait as an engine does: a call that ends orphans of ours needs us to reap them."""
         deadline = time.monotonic() + timeout

@@ -18,10 +18,9 @@ def run_many(capsule, box, count):
     going, failed = [], []
 
     def step():
-        for one in [one for one in going if one.popen.poll() is not None]:
-            going.remove(one)
-            if one.wait().rc:
-                failed.append(one.result)
+        ended = [one for one in going if one.poll()]
+        going[:] = [one for one in going if one not in ended]
+        failed.extend(one.result for one in ended if one.result.rc)
         while waiting and len(going) < AT_ONCE:
             going.append(capsule.spawn("run", "--bundle", box.path, waiting.pop()))
         return not going and not waiting

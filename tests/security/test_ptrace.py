@@ -29,13 +29,12 @@ def hunt(capsule, workdir):
         box.args("/payload", "hunt", "/data/stop")
         hunter = capsule.spawn_run(box)
         hunter.wait_output("hunting")
-        going, started = [], 0
+        going: list = []
+        started = 0
 
         def step():
             nonlocal started
-            for one in [one for one in going if one.popen.poll() is not None]:
-                going.remove(one)
-                one.wait()
+            going[:] = [one for one in going if not one.poll()]
             while started < count and len(going) < AT_ONCE:
                 going.append(capsule.spawn_exec(box, "/payload", "exit", "0"))
                 started += 1
