@@ -6,6 +6,7 @@ import posix
 
 from capsule import cgroups
 from capsule._ext import fdpass
+from capsule.cgroups import freezer
 from capsule.linux import proc_stat
 from capsule.runtime import status as statuses
 from capsule.runtime.known_process import SIGKILL, ParentNoChildProcess
@@ -56,12 +57,16 @@ class Container:
         """The cgroups that the record names."""
         return cgroups.from_record(self.record.cgroup_paths, self.record.cgroup_made)
 
+    def is_frozen(self) -> bool:
+        """Tell whether the processes are frozen, without the rest of what a manager needs."""
+        return freezer.is_frozen(self.record.cgroup_paths)
+
     def observe(self) -> int:
         """Ask the kernel for the status: nothing about it is remembered."""
         record = self.record
         if not proc_stat.is_alive(record.init_process_pid, record.init_process_start_time):
             return statuses.STOPPED
-        if self.manager().is_frozen():
+        if self.is_frozen():
             return statuses.PAUSED
         return statuses.CREATED if self._waits_for_start() else statuses.RUNNING
 

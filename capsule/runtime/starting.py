@@ -28,7 +28,8 @@ def start(container) -> None:
         # The status permits start, the socket does not: it changed in between.
         raise BadTransition("start", container.id, "container not created", errno=err.errno or 0) from err
     try:
-        if container.manager().is_frozen():
+        # One that this very run created cannot have been paused yet.
+        if container.process is None and container.is_frozen():
             statuses.PausedStatusBehavior(container.id).start()
         _execute(container, fd)
     finally:
