@@ -165,6 +165,10 @@ const struct _frozen *_PyImport_FrozenTest = none;
 const struct _frozen *PyImport_FrozenModules = NULL;
 const struct _module_alias *_PyImport_FrozenAliases = no_aliases;
 
+/* What else deepfreeze.o defines, which is gone in 3.13. */
+#if PY_VERSION_HEX >= 0x030c0000 && PY_VERSION_HEX < 0x030d0000
+uint32_t _Py_next_func_version = 1;
+#endif
 #if PY_VERSION_HEX < 0x030d0000
 int _Py_Deepfreeze_Init(void);
 void _Py_Deepfreeze_Fini(void);

@@ -425,6 +425,22 @@ static void check(PyStatus status)
 		die(status.err_msg ? status.err_msg : "python does not start");
 }
 
+#if PY_VERSION_HEX >= 0x030d0000
+/* Made by the main phase of a start since 3.13, on first use before. Not exported by libpython.so. */
+PyStatus _PyCodec_InitRegistry(PyInterpreterState *interpreter) __attribute__((weak));
+
+static void prepare_codecs(void)
+{
+	if (!_PyCodec_InitRegistry)
+		die("this libpython hides its codec registry");
+	check(_PyCodec_InitRegistry(PyInterpreterState_Get()));
+}
+#else
+static void prepare_codecs(void)
+{
+}
+#endif
+
 static void start_interpreter(void)
 {
 	PyPreConfig before;
@@ -454,6 +470,7 @@ static void start_interpreter(void)
 	 */
 	if (!PyImport_AddModule("encodings"))
 		die("the codec registry cannot be prepared");
+	prepare_codecs();
 	if (install_importer() < 0)
 		die("the importer cannot be installed");
 }
