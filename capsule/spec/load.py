@@ -132,7 +132,7 @@ def read_file(path: str | int) -> bytes:
         fd = posix.open(path.encode("utf-8", "surrogateescape"), _OPEN)
     except OSError as err:
         if err.errno == errno.ENOENT and (path == "config.json" or path.endswith("/config.json")):
-            raise CapsuleError("JSON specification file config.json not found") from err
+            raise _no_config(path.rpartition("/")[0]) from err
         raise CapsuleError("open", path, errno=err.errno or 0) from err
     except ValueError as err:
         raise CapsuleError("open", quote(path), "a path cannot hold NUL") from err
@@ -141,6 +141,15 @@ def read_file(path: str | int) -> bytes:
         return _read_fd(fd, path)
     finally:
         posix.close(fd)
+
+
+def _no_config(bundle: str) -> CapsuleError:
+    """Say in runc's words that a bundle has no config.json, or that there is no bundle."""
+    try:
+        posix.stat(bundle or ".")
+    except OSError as err:
+        return CapsuleError("bundle", bundle, errno=err.errno or 0)
+    return CapsuleError(f"JSON specification file config.json not found in {bundle or '.'}")
 
 
 def _read_fd(fd: int, subject: str) -> bytes:

@@ -44,7 +44,8 @@ def test_a_missing_config(capsule, bundle):
 
 
 def test_a_missing_bundle(capsule, workdir):
-    one_line(capsule.call("create", "--bundle", workdir / "nothing", "x", rc=1))
+    result = capsule.call("create", "--bundle", workdir / "nothing", "x", rc=1)
+    assert f"bundle {workdir}/nothing: no such file or directory" in one_line(result)
 
 
 def test_a_config_that_is_a_directory(capsule, bundle):

@@ -187,8 +187,10 @@ def test_read_file_names_what_is_missing(tmp_path) -> None:
     with pytest.raises(CapsuleError) as caught:
         read_file(f"{tmp_path}/p.json")
     assert str(caught.value) == f"open {tmp_path}/p.json: no such file or directory"
-    with pytest.raises(CapsuleError, match="^JSON specification file config.json not found$"):
+    with pytest.raises(CapsuleError, match=f"^JSON specification file config.json not found in {tmp_path}$"):
         read_file(f"{tmp_path}/config.json")
+    with pytest.raises(CapsuleError, match=f"^bundle {tmp_path}/none: no such file or directory$"):
+        read_file(f"{tmp_path}/none/config.json")
     with pytest.raises(CapsuleError, match="not a regular file or a pipe$"):
         read_file(str(tmp_path))
     with pytest.raises(CapsuleError, match="not a regular file or a pipe$"):
