@@ -13,10 +13,11 @@ from click.shell_completion import get_completion_class
 from capsule.cli import grammar, helptext, output
 from capsule.cli.main import perform
 from capsule.cli.scanner import Invocation
-from capsule.cli.spelling import to_click
+from capsule.cli.spelling import nearest, to_click
 from capsule.errors import CapsuleError
 
 COMPLETION_VARIABLE = "_CAPSULE_COMPLETE"
+_WRITE_FAILED = 1
 _WRONG_USAGE = 1
 _UNKNOWN_COMMAND = 3  # runc's
 _KEYWORDS = {"help_option_names": ["--help", "-h"]}
@@ -38,6 +39,10 @@ class Number(click.ParamType):
 
 class UnknownCommand(click.UsageError):
     """A first word that is no command."""
+
+    def __init__(self, name: str, ctx: click.Context) -> None:
+        found = nearest(name, [command[0] for command in grammar.COMMANDS])
+        super().__init__(f"No help topic for '{name}'" + (f" (did you mean {found}?)" if found else ""), ctx)
 
 
 class Verb(click.Command):
@@ -93,7 +98,7 @@ class Program(click.Group):
     def resolve_command(self, ctx, args):
         name = args[0]
         if self.get_command(ctx, "help" if name == "h" else name) is None and not ctx.resilient_parsing:
-            raise UnknownCommand(f"No help topic for '{name}'", ctx)
+            raise UnknownCommand(name, ctx)
         return super().resolve_command(ctx, ["help" if name == "h" else name, *args[1:]])
 
     def invoke(self, ctx):
@@ -118,7 +123,7 @@ def show_help(ctx: click.Context, name: str | None) -> int:
     assert isinstance(root.command, click.Group)
     command = root.command.get_command(root, name)
     if command is None:
-        raise UnknownCommand(f"No help topic for '{name}'", root)
+        raise UnknownCommand(name, root)
     click.echo(command.get_help(click.Context(command, info_name=name, parent=root)))
     return 0
 
@@ -144,7 +149,7 @@ def man(ctx: click.Context, name: str | None) -> int:
     root = ctx.find_root()
     command = None if name is None else grammar.find_command(name)
     if name is not None and command is None:
-        raise UnknownCommand(f"No help topic for '{name}'", root)
+        raise UnknownCommand(name, root)
     click.echo(helptext.man_page(root.info_name or "capsule", command), nl=False)
     return 0
 
@@ -167,9 +172,21 @@ def main(argv: list[str]) -> int:
         invocation = parse(program, argv[1:])
     except click.UsageError as err:
         return _refuse(err)
+    except OSError as err:
+        _forget_output()
+        output.open_log("", "", False)
+        output.report(CapsuleError("write", "standard output", errno=err.errno or 0))
+        return _WRITE_FAILED
     if isinstance(invocation, int):
         return invocation
     return perform(invocation)
+
+
+def _forget_output() -> None:
+    """Drop what standard output did not take, or Python would try again at its end and complain."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, output.STDOUT)
+    os.close(null)
 
 
 def _refuse(err: click.UsageError) -> int:
@@ -177,10 +194,7 @@ def _refuse(err: click.UsageError) -> int:
     message = err.format_message()
     unknown = isinstance(err, UnknownCommand)
     if not unknown:
-        reason = "." if isinstance(err, WrongCount) else f": {message}"
-        click.echo(f"Incorrect Usage{reason}\n")
-        if err.ctx is not None:
-            click.echo(err.ctx.get_help())
+        _explain(err, "." if isinstance(err, WrongCount) else f": {message}")
     values = {} if err.ctx is None else err.ctx.find_root().params
     try:
         output.open_log(values.get("log") or "", values.get("log_format") or "", values.get("debug") or False)
@@ -188,6 +202,16 @@ def _refuse(err: click.UsageError) -> int:
         output.report(log_err)
     output.report(CapsuleError(message))
     return _UNKNOWN_COMMAND if unknown else _WRONG_USAGE
+
+
+def _explain(err: click.UsageError, reason: str) -> None:
+    """Print the help; that nobody reads it must not hide the reason."""
+    try:
+        click.echo(f"Incorrect Usage{reason}\n")
+        if err.ctx is not None:
+            click.echo(err.ctx.get_help())
+    except OSError:
+        _forget_output()
 
 
 @click.pass_context

@@ -49,13 +49,26 @@ def write(fd: int, data: bytes) -> None:
 
 
 def print_out(text: str) -> None:
-    """Write text to standard output, bytes of the caller's own names unchanged."""
-    write(STDOUT, text.encode("utf-8", "surrogateescape"))
+    """Write text to standard output, bytes of the caller's own names unchanged.
+
+    Raises CapsuleError.
+    """
+    _write_out(text.encode("utf-8", "surrogateescape"))
 
 
 def print_json(value, *, pretty: bool) -> None:
-    """Write a JSON document and a newline to standard output."""
-    write(STDOUT, to_json(value, pretty=pretty))
+    """Write a JSON document and a newline to standard output.
+
+    Raises CapsuleError.
+    """
+    _write_out(to_json(value, pretty=pretty))
+
+
+def _write_out(data: bytes) -> None:
+    try:
+        write(STDOUT, data)
+    except OSError as err:
+        raise CapsuleError("write", "standard output", errno=err.errno or 0) from err
 
 
 def to_json(value, *, pretty: bool) -> bytes:

@@ -5,6 +5,9 @@ Go takes `-name` and `--name` for every name and `=VALUE` for flags; click does 
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 import click
 
 from capsule.cli import grammar
@@ -31,7 +34,7 @@ def to_click(ctx: click.Context, argv: list[str], options: tuple, *, mixed: bool
         option = grammar.find_option(options, name)
         if option is None:
             if name not in _HELP:
-                raise click.UsageError(f"flag provided but not defined: -{name}", ctx)
+                raise click.UsageError(f"flag provided but not defined: -{name}{_hint(name, options)}", ctx)
             words.append("--help")
         elif option[2] == grammar.FLAG:
             _add_flag(ctx, words, option, value=value if has_value else "true", given=name)
@@ -43,6 +46,19 @@ def to_click(ctx: click.Context, argv: list[str], options: tuple, *, mixed: bool
                 at += 1
             words.append(f"--{option[1][0]}={value}")
     return words
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """Return the one of `words` that a slip of the finger turns into `word`, "" if there is none."""
+    return next(iter(difflib.get_close_matches(word, words, n=1)), "")
+
+
+def _hint(name: str, options: tuple) -> str:
+    """Tell what an unknown option may have been meant to be, "" if nothing is like it."""
+    if grammar.find_option(grammar.GLOBAL_OPTIONS, name):
+        return " (a global option: it stands before the command)"
+    found = nearest(name, [each for option in options for each in option[1] if len(each) > 1])
+    return f" (did you mean --{found}?)" if found else ""
 
 
 def _is_option(word: str) -> bool:

@@ -61,6 +61,10 @@ def test_help_of_the_program_names_every_command(argv, capsys):
         (["foo"], 3, "No help topic for 'foo'"),
         (["foo", "-h"], 3, "No help topic for 'foo'"),
         (["help", "foo"], 3, "No help topic for 'foo'"),
+        (["creat", "id"], 3, "No help topic for 'creat' (did you mean create?)"),
+        (["create", "--bundel", ".", "id"], 1, "flag provided but not defined: -bundel (did you mean --bundle?)"),
+        (["--rot", "/r", "list"], 1, "flag provided but not defined: -rot (did you mean --root?)"),
+        (["list", "--root", "/r"], 1, "not defined: -root (a global option: it stands before the command)"),
         (["state"], 1, 'capsule: \\"state\\" requires exactly 1 argument(s)'),
         (["kill"], 1, 'capsule: \\"kill\\" requires a minimum of 1 argument(s)'),
         (["create", "--nosuch", "id"], 1, "flag provided but not defined: -nosuch"),
@@ -72,6 +76,21 @@ def test_help_of_the_program_names_every_command(argv, capsys):
 def test_wrong_usage_is_explained_and_recorded(argv, status, message, capfd):
     assert front.main(["capsule", *argv]) == status
     assert message in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("argv", "status", "message"), [
+    (["help"], 1, "write standard output: no space left on device"),
+    (["list", "--bogus"], 1, "flag provided but not defined: -bogus"),
+    (["list", "--format=json"], 1, "write standard output: no space left on device"),
+])
+def test_output_that_cannot_be_written_is_one_line(argv, status, message):
+    program = "import sys; from capsule.cli.front import main; sys.exit(main(sys.argv))"
+    words = [sys.executable, "-c", program, *argv]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(words, cwd=TREE, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+
+    assert (done.returncode, done.stderr.count("\n")) == (status, 1)
+    assert message in done.stderr
 
 
 def test_wrong_usage_reaches_the_log_file(tmp_path, capfd):
