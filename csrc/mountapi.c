@@ -3,6 +3,7 @@
 #include "mountapi.h"
 
 #include "copyup.h"
+#include "mountinside.h"
 #include "mountlegacy.h"
 
 #include <errno.h>
@@ -41,6 +42,15 @@ static int sys_fsopen(const char *fstype)
 static int sys_fsconfig(int fd, unsigned int cmd, const char *key, const char *value)
 {
 	return syscall(SYS_fsconfig, fd, cmd, key, value, 0) < 0 ? -errno : 0;
+}
+
+/* Linux 6.17; -EOPNOTSUPP before. Whose processes a procfs shows is otherwise its maker's business. */
+static int config_pid_namespace(int fs_fd, int pid_namespace)
+{
+	if (!pid_namespace ||
+	    syscall(SYS_fsconfig, fs_fd, FSCONFIG_SET_FD, "pidns", NULL, pid_namespace) == 0)
+		return 0;
+	return errno == EINVAL ? -EOPNOTSUPP : -errno;
 }
 
 static int sys_fsmount(int fd, uint64_t attr)
@@ -143,7 +153,9 @@ int capsule_mountapi_new_detached(const struct capsule_mount_new *new_mount, uin
 	fs_fd = sys_fsopen(new_mount->fstype);
 	if (fs_fd < 0)
 		return fs_fd;
-	result = config_all(fs_fd, new_mount);
+	result = config_pid_namespace(fs_fd, new_mount->pid_namespace);
+	if (result == 0)
+		result = config_all(fs_fd, new_mount);
 	if (result == 0)
 		result = sys_fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL);
 	if (result == 0)
@@ -314,6 +326,8 @@ int capsule_mountapi_place_new(const struct capsule_mount_target *target,
 	struct capsule_mount_flags rest = *flags;
 	int result, fd = capsule_mountapi_new_detached(new_mount, flags->set, message, message_size);
 
+	if (new_mount->pid_namespace && (fd == -EOPNOTSUPP || fd == -ENOSYS))
+		return capsule_mountinside_place_new(target, new_mount, flags, message, message_size);
 	if (fd == -ENOSYS || fd == -E2BIG) {
 		fd = capsule_mountlegacy_place_new(target, new_mount, flags);
 		if (fd < 0)

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/mount.h>
 #include <linux/sched.h>
 #include <net/if.h>
 #include <sched.h>
@@ -407,46 +406,4 @@ int capsule_net_loopback_up(void)
 		ret = -errno;
 	close(fd);
 	return ret;
-}
-
-static int make_proc(void)
-{
-	int fd, context = (int)syscall(SYS_fsopen, "proc", FSOPEN_CLOEXEC);
-
-	if (context < 0)
-		return -errno;
-	if (syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		return -errno;
-	fd = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, 0);
-	return fd < 0 ? -errno : fd;
-}
-
-int capsule_nsexec_proc_from_inside(void)
-{
-	int pair[2], fds[CAPSULE_FDPASS_MAX], status, ret = capsule_fdpass_pair(pair);
-	int32_t answer = 0;
-	size_t count;
-	pid_t pid;
-
-	if (ret < 0)
-		return ret;
-	pid = clone_process(0, -1);
-	if (pid == 0) {
-		int fd = make_proc();
-		answer = fd < 0 ? fd : 0;
-		_exit(capsule_fdpass_send(pair[1], &answer, sizeof(answer), &fd, fd >= 0) < 0);
-	}
-	close(pair[1]);
-	if (pid < 0) {
-		close(pair[0]);
-		return pid;
-	}
-	long got = capsule_fdpass_recv(pair[0], &answer, sizeof(answer), fds, &count);
-	close(pair[0]);
-	capsule_proc_wait(pid, 0, &status);
-	if (got != sizeof(answer))
-		return -ECHILD;
-	if (answer < 0)
-		return answer;
-	return count == 1 ? fds[0] : -EBADMSG;
 }

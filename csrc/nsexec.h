@@ -60,10 +60,4 @@ int capsule_nsexec_exec_tail(const struct capsule_tail_exec *request);
 /* Bring up "lo" of this network namespace. */
 int capsule_net_loopback_up(void);
 
-/*
- * Make a procfs of the pid namespace that this process's children enter (after setns(CLONE_NEWPID)): a
- * C-only child makes it and passes the mount's descriptor back. Returns the descriptor, or -errno.
- */
-int capsule_nsexec_proc_from_inside(void);
-
 #endif

@@ -14,6 +14,7 @@ def place_new(
     attr: Attr,
     proc_fd: int = -1,
     copy_up: bool = False,
+    pid_namespace: int = 0,
 ) -> int: ...
 def place_bind(
     target_fd: int,

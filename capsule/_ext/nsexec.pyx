@@ -44,7 +44,6 @@ cdef extern from "nsexec.h" nogil:
     int capsule_nsexec_start(const capsule_nsexec *request) noexcept
     int capsule_nsexec_exec_tail(const capsule_tail_exec *request) noexcept
     int capsule_net_loopback_up() noexcept
-    int capsule_nsexec_proc_from_inside() noexcept
 
 
 cdef int check(long ret, operation) except -1:
@@ -112,8 +111,3 @@ def exec_tail(int program_fd, int plan_fd, int preserve, keep, int tty_fd, bint 
 def loopback_up():
     """Bring up the loopback interface of this network namespace."""
     check(capsule_net_loopback_up(), "bring up lo")
-
-
-def proc_from_inside():
-    """Open a detached procfs of the pid namespace that this process's children enter."""
-    return check(capsule_nsexec_proc_from_inside(), "mount proc")

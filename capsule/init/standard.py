@@ -24,8 +24,9 @@ class InitializerStandardImpl(Initializer):
             steps.join_keyring(config.keyring)
         if config.new_network:
             nsexec.loopback_up()
-        self.proc_fd = self._open_proc()
-        context = operations.Context(config.rootfs_path, self.proc_fd, self.request_source)
+        # Its processes are the caller's where a pid namespace was joined; what we write there is our own.
+        self.proc_fd = procfs.open_private_proc(False)
+        context = operations.Context(config.rootfs_path, self.proc_fd, self.request_source, config.pid_namespace)
         for operation in config.rootfs_plan.prepare:
             operation.execute(context)
         self.stop_point("mounted")
@@ -41,12 +42,6 @@ class InitializerStandardImpl(Initializer):
             operation.execute(context)
         self._stdio(context)
         self._tail(context, host_pid)
-
-    def _open_proc(self) -> int:
-        # procfs shows the pid namespace of its maker: where one was joined, a child inside must make it.
-        if self.config.clones_tail:
-            return nsexec.proc_from_inside()
-        return procfs.open_private_proc(False)
 
     def _hooks(self) -> int:
         """Have R save the record and run its hooks, then run createContainer's; returns our pid on the host."""

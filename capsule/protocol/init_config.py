@@ -27,6 +27,7 @@ class InitExecConfig:
         "new_network",  # the network namespace is new: bring lo up
         "in_userns",
         "clones_tail",  # the tail is a clone of S2: always for exec, for init where a pid namespace was joined
+        "pid_namespace",  # fd of the pid namespace that was joined, 0 for none
         "program_fd",  # the tail's image, sealed by R: its owner is the host's root, not the container's
         "has_mount_ns",
         "no_pivot",
@@ -38,7 +39,7 @@ class InitExecConfig:
         for name in self.__slots__:
             setattr(self, name, None)
         self.start_fd = -1
-        self.preserve_fds = 0
+        self.preserve_fds = self.pid_namespace = 0
         self.pdeathsig = 0
         self.cgroup_fds = (-1, [])
         self.new_network = self.in_userns = self.clones_tail = self.no_pivot = False

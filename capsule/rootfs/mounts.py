@@ -126,7 +126,7 @@ class MountNew(Operation):
         try:
             return mountapi.place_new(
                 target_fd, ctx.root_fd, self.destination, self.fstype, self.source, words, self.sb_flags, self.attr,
-                ctx.proc_fd, self.copy_up and not created,
+                ctx.proc_fd, self.copy_up and not created, ctx.pid_namespace if self.fstype == "proc" else 0,
             )  # fmt: skip
         except OSError as err:
             if self.fallback is None or err.errno not in _REFUSED:

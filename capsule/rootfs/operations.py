@@ -27,10 +27,11 @@ class Context:
 
     __slots__ = (
         "rootfs_path", "root_fd", "proc_fd", "request_source", "deferred", "console_master", "console_slave",
-        "switch",
+        "switch", "pid_namespace",
     )  # fmt: skip
 
-    def __init__(self, rootfs_path: str, proc_fd: int = -1, request_source=None) -> None:
+    def __init__(self, rootfs_path: str, proc_fd: int = -1, request_source=None,
+                 pid_namespace: int = 0) -> None:  # fmt: skip
         self.rootfs_path = rootfs_path
         self.root_fd = -1  # from MountRoot on
         self.proc_fd = proc_fd  # a trusted procfs, for the fallbacks of mountapi; see `procfs`
@@ -40,6 +41,8 @@ class Context:
         self.console_master = -1  # the caller's to send and close
         self.console_slave = -1
         self.switch = PIVOT
+        # Of a pid namespace that was joined: this process is not in it, its children are.
+        self.pid_namespace = pid_namespace
 
     def close(self) -> None:
         """Close what the operations opened for each other; the console's fds are the caller's."""

@@ -191,6 +191,7 @@ def _orders(container, blueprint: Blueprint, start_fd: int) -> InitExecConfig:
     orders.new_network = "network" in plan.new
     orders.in_userns = plan.has("user")
     orders.clones_tail = "pid" in plan.joined
+    orders.pid_namespace = plan.joined_fd("pid")
     orders.has_mount_ns = plan.has("mount")
     orders.no_pivot = process.no_pivot
     orders.pdeathsig = 0 if process.detach else _SIGKILL

@@ -26,6 +26,13 @@ class NamespacePlan:
         """Tell whether the container has a namespace of this kind that is not the runtime's."""
         return word in self.new or word in self.joined
 
+    def joined_fd(self, word: str) -> int:
+        """Return the fd of a namespace that is joined, 0 for none."""
+        for fd, flag in self.joins:
+            if flag == KINDS[word][0]:
+                return fd
+        return 0
+
     def close(self) -> None:
         for fd, _ in self.joins:
             posix.close(fd)

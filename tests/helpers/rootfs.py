@@ -31,6 +31,13 @@ IN_MOUNT_NS = ["unshare", "--mount", "--pid", "--fork", "--ipc", "--net", "--pro
 IN_USER_NS: list[str] = []  # the child enters it itself: the interpreter may be out of reach from inside
 
 
+def without(calls: list[str]) -> list[str]:
+    """Return an argv to put before another one, which then finds that system calls of KERNELS are missing."""
+    code = "import os, sys\nfrom helpers.rootfs_child import deny\ndeny(sys.argv[1].split())\nos.execv(sys.argv[2], sys.argv[2:])"
+    path = f"import sys\nsys.path[:0] = {[str(CHILD.parents[1]), str(ROOT)]!r}\n"
+    return [sys.executable, "-c", path + code, " ".join(calls)] if calls else []
+
+
 @contextlib.contextmanager
 def bundle_with_decoy() -> Iterator[RootfsBundle]:
     """Yield a bundle that every user may search the way to; fail if the decoy beside it changes."""

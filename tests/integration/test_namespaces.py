@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from helpers.payload import mountinfo
 from helpers.requires import requires
+from helpers.rootfs import KERNELS, without
 from helpers.runtime import FAILS
 
 pytestmark = requires("root", "runtime", "busybox", "gcc")
@@ -66,6 +67,19 @@ def test_several_namespaces_of_another_container(capsule, bundle):
     facts = capsule.probe(second)
     assert {name: facts["ns"][name] for name in wanted} == wanted
     assert facts["hostname"] == "box"
+
+
+@pytest.mark.parametrize("missing", KERNELS.values(), ids=KERNELS)
+def test_proc_shows_the_processes_of_a_joined_pid_namespace(capsule, bundle, missing):
+    """A procfs shows its maker's: made outside, it would tell the container all about the host's processes."""
+    first = bundle(["/payload", "pause"])
+    pid = capsule.start_container(first)
+    second = bundle(["/bin/sh", "-c", "cat /proc/1/cmdline; echo; cd /proc; echo [0-9]*; readlink self"])
+    second.namespace("pid", f"/proc/{pid}/ns/pid")
+    first_program, numbers, own = capsule.run(second, scene=without(missing)).lines
+    assert first_program == "/payload\0pause\0"
+    assert len(numbers.split()) == 2, numbers
+    assert int(own) > 1
 
 
 def test_killing_a_guest_of_a_pid_namespace_leaves_its_host(capsule, bundle):
