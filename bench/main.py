@@ -10,13 +10,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import host, memory, report
-from bench.clock import Failed, reap
-from bench.rows import ROWS, Bundles, Runtime
 from helpers.bundle import CAPABILITIES, Bundle
 from helpers.payload import build_payload
 from helpers.process import become_subreaper
 from helpers.seccomp import PROFILE, engine_profile
+
+from bench import host, memory, report
+from bench.clock import Failed, reap
+from bench.rows import ROWS, Bundles, Runtime
 
 ROOT = Path(__file__).resolve().parents[1]
 

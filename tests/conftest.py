@@ -15,12 +15,12 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
-from helpers import payload as payloads
-from helpers import process
-from helpers import requires as requirements
-from helpers.bundle import Bundle
-from helpers.leaks import SESSION, Snapshot
-from helpers.runtime import Runtime
+from helpers import payload as payloads  # noqa: E402 - the path comes first
+from helpers import process  # noqa: E402 - the path comes first
+from helpers import requires as requirements  # noqa: E402 - the path comes first
+from helpers.bundle import Bundle  # noqa: E402 - the path comes first
+from helpers.leaks import SESSION, Snapshot  # noqa: E402 - the path comes first
+from helpers.runtime import Runtime  # noqa: E402 - the path comes first
 
 MARKERS = (
     "requires(*names): what the test needs of the machine (tests/helpers/requires.py)",

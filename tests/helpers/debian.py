@@ -21,7 +21,9 @@ def debian_root() -> Path:
     BUILD.mkdir(parents=True, exist_ok=True)
     temporary = BUILD / f"debian-{SUITE}.{os.getpid()}"
     try:
-        done = subprocess.run(["debootstrap", "--variant=minbase", SUITE, temporary, MIRROR],
+        # debootstrap mounts procfs in the root: in a mount namespace that ends with it
+        command = ["unshare", "--mount", "--propagation", "private", "debootstrap", "--variant=minbase"]
+        done = subprocess.run([*command, SUITE, temporary, MIRROR],
                               capture_output=True, text=True, check=False, timeout=900)
         assert done.returncode == 0, f"debootstrap: {done.stdout[-2000:]}{done.stderr[-2000:]}"
         os.rename(temporary, target)

@@ -20,7 +20,7 @@ def spoil(kind: str) -> None:
     def spoilt(*arguments: object) -> None:
         if kind == "raise":
             raise RuntimeError("a mistake")
-        import colorsys  # noqa: F401 - no other module of capsule or Python loads it
+        import colorsys  # noqa: F401 - nothing else loads it
         before_tail(*arguments)
 
     steps.before_tail = spoilt
@@ -28,7 +28,7 @@ def spoil(kind: str) -> None:
 
 def main() -> None:
     words = sys.argv[1:]
-    import capsule.cli.main  # noqa: F401 - before the initializers are changed
+    import capsule.cli.main
     import capsule.init.exec
     import capsule.init.standard  # noqa: F401
     from capsule._ext import nsexec

@@ -104,7 +104,7 @@ def test_text_that_is_no_text(refused, bundle, escape, place):
 def test_deep_nesting(refused, bundle, depth):
     box = bundle()
     deep = "[" * depth + "]" * depth
-    box.text = config_text(box).replace("{", '{"annotations2": %s, ' % deep, 1).encode()
+    box.text = config_text(box).replace("{", f'{{"annotations2": {deep}, ', 1).encode()
     refused(box)
 
 
@@ -129,13 +129,14 @@ NUMBERS = ["true", "1.0", "1e0", '"1"', "-1", "4294967295", "4294967296", "18446
 
 @pytest.mark.parametrize("value", NUMBERS, ids=lambda value: value[:24])
 @pytest.mark.parametrize("key", ["uid", "gid"])
-def test_an_id_that_is_none(refused, bundle, key, value):
+def test_a_user_or_group_that_is_none(refused, bundle, key, value):
     if value == "null":
         pytest.xfail("null reads as absent: the identifier is then 0, as in Go's decoder")
     box = bundle()
     box.process["user"] = {"uid": 0, "gid": 0, key: "VALUE"}
     box.text = config_text(box).replace('"VALUE"', value).encode()
-    refused(box, says=[f"process.user.{key}"])
+    # a number of 5 000 digits has no value that could be checked: the parser names its place
+    refused(box, says=[f"process.user.{key}"] if len(value) < 100 else ["byte"])
 
 
 CHANGES = {

@@ -117,6 +117,14 @@ def test_the_payload_is_an_ordinary_process(capsule, bundle):
                      "subreaper": 0, "sigblk": 0, "sigign": [], "nice": 0, "seccomp": 0}
 
 
+def test_a_detached_program_outlives_whoever_started_it(capsule, bundle):
+    box = bundle(["/payload", "record", "/data/facts"])
+    capsule.run(box, "--detach")
+    path = box.rootfs / "data/facts"
+    text = wait_until(lambda: path.exists() and path.read_text().endswith("]\n") and path.read_text())
+    assert json.loads(text)[1]["pdeathsig"] == 0
+
+
 @pytest.mark.parametrize("number", [
     1, 2, pytest.param(13, marks=pytest.mark.rival(runc="leaves SIGPIPE blocked"))])
 def test_signals_the_caller_ignores_or_blocks_are_reset(capsule, bundle, payload, number):
