@@ -251,7 +251,7 @@ static bool base_valid(const struct tail_base *base)
 		return false;
 	if (base->sync_fd < 0 || (base->start_fd >= 0) != is_init)
 		return false;
-	if (is_init ? base->flags & TAIL_WAIT_ACK : !(base->flags & TAIL_HAS_PROCESS))
+	if (!is_init && !(base->flags & TAIL_HAS_PROCESS))
 		return false;
 	return base->preserve_fds < PLAN_FDS_MAX && base->pdeathsig <= 64 && base->umask <= 0777 &&
 	       base->uid != NO_ID && base->gid != NO_ID &&

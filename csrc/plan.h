@@ -78,7 +78,7 @@ enum tail_kind { TAIL_INIT = 1, TAIL_EXEC = 2 };
 enum tail_flag {
 	TAIL_HAS_PROCESS = 1, /* clear: wait, and refuse to start */
 	TAIL_NO_NEW_PRIVS = 2,
-	TAIL_WAIT_ACK = 4, /* exec: send READY, go on at ACK */
+	TAIL_WAIT_ACK = 4, /* send READY, go on at ACK */
 	TAIL_CWD_ENTERED = 8, /* S2 stands in cwd already, perhaps by a privilege that T lacks */
 };
 #define TAIL_FLAGS_ALL 15u

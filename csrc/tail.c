@@ -128,7 +128,7 @@ static void send_ready(int sync_fd)
 	send_message(sync_fd, &ready);
 }
 
-/* exec: R attaches us to the cgroup and sets limits between READY and ACK. */
+/* R sets limits between READY and ACK: without its answer nothing of the program may run. */
 static void wait_for_ack(int sync_fd)
 {
 	send_ready(sync_fd);
@@ -156,7 +156,10 @@ static bool is_start(int connection)
 static int wait_for_start(const struct tail_base *base)
 {
 	reap_by_kernel(true);
-	send_ready(base->sync_fd);
+	if (base->flags & TAIL_WAIT_ACK)
+		wait_for_ack(base->sync_fd);
+	else
+		send_ready(base->sync_fd);
 	rt_close(base->sync_fd);
 	for (;;) {
 		long connection = rt4(__NR_accept4, base->start_fd, 0, 0, O_CLOEXEC);

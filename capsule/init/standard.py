@@ -77,6 +77,7 @@ class InitializerStandardImpl(Initializer):
         config = self.config
         plan = steps.tail_plan_of(INIT, config, context.root_fd)
         plan.start_fd = config.start_fd
+        plan.wait_ack = True  # R sets the limits first: without them nobody may start it
         start_container = config.container_config.hooks.get("startContainer")
         if start_container:
             plan.hooks = steps.tail_hooks(start_container)

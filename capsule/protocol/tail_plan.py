@@ -58,7 +58,7 @@ class TailPlan:
         self.agent_fd = NO_FD           # connection to the seccomp agent
         self.has_process = True         # False: wait, and refuse to start
         self.no_new_privs = False
-        self.wait_ack = False           # exec only: send READY on sync_fd and go on at ACK
+        self.wait_ack = False           # send READY on sync_fd and go on at ACK
         self.cwd_entered = False        # S2 already stands in cwd
         self.preserve_fds = 0           # fds 3 .. 2 + N stay open for the payload
         self.pdeathsig = 0

@@ -202,12 +202,10 @@ class ParentChildProcess(ParentProcess):
         self.start_hook.staged(self)
 
     def _ready(self) -> bool:
-        """The tail stands; an exec's goes on at our answer and is done at end of file."""
+        """The tail stands and goes on at our answer: created, or, an exec's, done at end of file."""
         self.start_hook.ready(self)
-        if self.initializer_type != EXEC:
-            return True
         messages.send(self.channel_fd, messages.ACK)
-        return False
+        return self.initializer_type != EXEC
 
     def _end_of_file(self) -> bool:
         """Nobody holds the other end: an exec has executed, or the process has died."""

@@ -82,7 +82,7 @@ def test_every_truncation_is_refused_and_no_flipped_bit_is_read_out_of_bounds(ki
     {"agent_fd": -1}, {"agent_state": b""}, {"proc_fd": -1}, {"selinux": b"label"}, {"apparmor": b""}, {"args": []},
     {"exec_path": b""}, {"cwd": b"relative"}, {"cwd": b""}, {"bounding": 1 << 41}, {"ambient": 1 << 63},
     {"last_cap": 64}, {"groups": list(range(65537))}, {"seccomp_flags": 64}, {"kind": "exec", "start_fd": -1},
-    {"wait_ack": True}, {"hooks": [(b"bin/a", [], None, 0)]}, {"hooks": [(b"/a", [], None, 1 << 31)]},
+    {"hooks": [(b"bin/a", [], None, 0)]}, {"hooks": [(b"/a", [], None, 1 << 31)]},
 ], ids=lambda change: " ".join(f"{name}={str(value)[:20]}" for name, value in change.items()))
 @pytest.mark.requires("gcc")
 def test_a_plan_that_contradicts_itself_is_refused(change, checker, tmp_path) -> None:

@@ -456,6 +456,16 @@ def test_exec_leaves_when_the_parent_has_failed(answer, payload) -> None:
         assert (tail.wait(), tail.output()) == (1, b"")
 
 
+@pytest.mark.parametrize("answer", [message(NACK), b""])
+def test_a_first_process_is_not_created_without_the_parents_word(answer, payload) -> None:
+    plan = init_plan(payload, "probe")
+    plan.wait_ack = True
+    with Tail(plan) as tail:
+        tail.ready()
+        tail.sync.send(answer) if answer else tail.sync.shutdown(1)
+        assert (tail.wait(), tail.output()) == (1, b"")
+
+
 @pytest.mark.parametrize("argument", [[], ["x"], ["-1"], ["3x"], ["0"], ["99999999999"], ["900"], ["3", "4"]])
 def test_without_a_plan_it_exits_127(argument) -> None:
     done = subprocess.run([compile_program("tail"), *argument], stdin=subprocess.DEVNULL, check=False)

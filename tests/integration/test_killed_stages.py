@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from helpers import process, stops
 from helpers.requires import requires, variant
-from helpers.runtime import Runtime
+from helpers.runtime import FAILS, Runtime
 from helpers.wait import wait_until
 
 pytestmark = requires("root", "stop", "busybox", "gcc")
@@ -84,6 +84,23 @@ def test_kill_9_of_the_runtime_and_delete_force(stopping, bundle, leaks, name, v
         stopped.proceed()
     stopping.delete(box, "--force")
     assert not stopping.exists(box)
+    wait_until(lambda: gone(below), 10, f"the end of {below}")
+    leaks.check()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_killed_create_left_never_starts(stopping, bundle, leaks, name):
+    """Not all of its limits are set."""
+    box = bundle(["/payload", "pause"])
+    stopped = stop(stopping, name, box, "create")
+    if stopped is None:
+        return
+    below = process.descendants(stopped.running.pid)
+    stopped.running.stop()
+    if not stopped.is_runtime and process.state(stopped.pid) == "T":
+        stopped.proceed()
+    assert stopping.start(box, rc=FAILS).err
+    stopping.delete(box, "--force")
     wait_until(lambda: gone(below), 10, f"the end of {below}")
     leaks.check()
 
