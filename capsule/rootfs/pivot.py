@@ -8,7 +8,7 @@ import posix
 from capsule._ext import mountapi, openbeneath
 from capsule.errors import MountError
 from capsule.linux import mountinfo
-from capsule.rootfs.operations import CHROOT, PIVOT, Context, failed
+from capsule.rootfs.operations import CHROOT, PIVOT, Context
 
 _MNT_DETACH = 2
 _MS_SLAVE_ALL = 1 << 19 | 1 << 14
@@ -74,12 +74,3 @@ def _take_away(ctx: Context, point: str) -> None:
             )
     finally:
         posix.close(fd)
-
-
-def unmount_host(rootfs_path: str) -> None:
-    """Drop the mounts that a container without a mount namespace left at its root. Raises MountError."""
-    try:
-        mountapi.umount(rootfs_path, _MNT_DETACH)
-    except OSError as err:
-        if err.errno not in (errno.EINVAL, errno.ENOENT):
-            raise failed("unmount", rootfs_path, err) from err

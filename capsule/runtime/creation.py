@@ -152,6 +152,10 @@ def _make(container, blueprint: Blueprint, keeper) -> None:
     entry, manager = container.entry, blueprint.manager
     proc.stop_point("r-entry")
     entry.journal_add(journal.CGROUP, *manager.planned())
+    if not blueprint.namespaces.has("mount"):
+        from capsule.rootfs import host_tree
+
+        entry.journal_add(journal.MOUNT, *host_tree.before(blueprint.rootfs_path))
     proc.stop_point("r-journal")
     manager.create()
     proc.stop_point("r-cgroup")

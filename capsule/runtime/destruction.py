@@ -21,16 +21,28 @@ def remove(container, manager, config) -> None:
     proc.stop_point("r-remove")
     failure = None
     try:
+        if container.record is None or "mount" not in container.record.extra.get("namespaces", []):
+            _restore_host_tree(container.entry.journal_read())
         manager.remove()
     except CapsuleError as err:
         failure = err
     if failure is None:
-        # The record outlives a cgroup that could not be removed: a second delete can then try again.
+        # The record outlives what could not be removed: a second delete can then try again.
         container.entry.remove()
     if config is not None:
         hooks.run_poststop(container, config)
     if failure is not None:
         raise failure
+
+
+def _restore_host_tree(written: list) -> None:
+    """Unmount what a container without a mount namespace left in the caller's tree. Raises MountError."""
+    places = journal.mounts(written)
+    if places:
+        from capsule.rootfs import host_tree
+
+        for path, count in places:
+            host_tree.restore(path, count)
 
 
 def destroy(container, *, force: bool) -> None:
@@ -78,6 +90,7 @@ def remove_leftover(entry, id: str) -> None:
             ParentNoChildProcess(pid, start_time).terminate()
     manager = cgroups.from_record({}, paths)
     manager.kill(SIGKILL)
+    _restore_host_tree(written)
     manager.remove()
     entry.remove()
 

@@ -25,7 +25,8 @@ def add_cleanup(plan: relay_plan.RelayPlan, container, fallback_argv: list[bytes
     plan.fallback_argv = fallback_argv
     plan.state_dir = path
     plan.state_fd = posix.dup(entry.dir_fd)
-    if "poststop" in record.extra.get("hooks", []) or not record.extra.get("private_pids"):
+    own_mounts = "mount" in record.extra.get("namespaces", [])
+    if "poststop" in record.extra.get("hooks", []) or not record.extra.get("private_pids") or not own_mounts:
         plan.fallback_always = True
         return
     plan.cleanup_dirs = [path.encode("utf-8", "surrogateescape") for path in reversed(record.cgroup_made)]

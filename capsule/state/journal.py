@@ -12,6 +12,7 @@ from __future__ import annotations
 from capsule._ext import json
 
 CGROUP = "cgroup"  # values: directories, parents before children
+MOUNT = "mount"  # values: a path of the caller's tree, the number of mounts that were on it before
 PID = "pid"  # values: pid, start time
 SOCKET = "socket"  # values: names in the state directory
 
@@ -46,6 +47,15 @@ def cgroups(entries: list[tuple[str, list]]) -> list[str]:
                 if isinstance(path, str):
                     found[path] = None
     return list(found)
+
+
+def mounts(entries: list[tuple[str, list]]) -> list[tuple[str, int]]:
+    """Return (path, number of mounts before) of every place where a container mounts in the caller's tree."""
+    return [
+        (values[0], values[1])
+        for kind, values in entries
+        if kind == MOUNT and len(values) == 2 and isinstance(values[0], str) and isinstance(values[1], int)
+    ]
 
 
 def processes(entries: list[tuple[str, list]]) -> list[tuple[int, int]]:

@@ -426,9 +426,10 @@ def test_without_a_mount_namespace_one_unmount_leaves_the_host_as_it_was(bundle,
         set -e
         mount --make-rshared /
         cat /proc/self/mountinfo > before
+        "$1" -c "import sys; from capsule.rootfs import host_tree; print(*host_tree.before(sys.argv[1]))" "$3" > place
         unshare -p -f "$1" "$2" < request > answer
         cat /proc/self/mountinfo > between
-        "$1" -c "import sys; from capsule.rootfs import pivot; pivot.unmount_host(sys.argv[1])" "$3"
+        "$1" -c "import sys; from capsule.rootfs import host_tree; host_tree.restore(sys.argv[1], int(sys.argv[2]))" $(cat place)
         cat /proc/self/mountinfo > after
     """
     subprocess.run(

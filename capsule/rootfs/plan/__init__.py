@@ -115,7 +115,7 @@ def _check_shared_tree(config) -> None:
 def _root_steps(config, has_mount_ns: bool, no_pivot: bool) -> list[Operation]:
     """Plan the tree's propagation and the root's own mount."""
     if not has_mount_ns:
-        # One mount under all others, so that one lazy unmount removes them (pivot.unmount_host).
+        # One mount under all others, so that one lazy unmount removes them (host_tree.restore).
         needed = config.mounts or config.root_readonly
         return [operations.MountRoot(operations.CHROOT) if needed else operations.OpenRoot()]
     word = config.rootfs_propagation
