@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -75,19 +76,25 @@ class Podman:
 
     def monitors(self) -> list[int]:
         """Return the conmon processes of this storage."""
+        return self._processes(b"conmon")
+
+    def _processes(self, word: bytes) -> list[int]:
         found = []
         for pid in process.all_pids():
             try:
                 words = Path(f"/proc/{pid}/cmdline").read_bytes()
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            if b"conmon" in words and str(self.directory).encode() in words:
+            if word in words and str(self.directory).encode() in words:
                 found.append(pid)
         return found
 
     def close(self) -> None:
         """Remove every container and end what is left, by pid."""
         self.call("rm", "--all", "--force", "--time", "0", rc=None)
+        # A monitor that ends starts `podman container cleanup`, which goes on writing to the storage by itself.
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: not self._processes(b"podman") and not self.monitors(), DEADLINE)
         for pid in self.monitors():
             process.end(pid)
         self._holder.send_signal(signal.SIGKILL)
