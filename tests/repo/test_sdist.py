@@ -1,0 +1,31 @@
+"""The source distribution holds all that a build reads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DIRECTORIES = ("build_support", "capsule", "csrc", "docs", "tests", "tools")
+
+
+def tracked() -> set[str]:
+    """List the files that the repository has in those directories."""
+    done = subprocess.run(["git", "ls-files", *DIRECTORIES], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("not a git repository, or no git")
+    return {name for name in done.stdout.splitlines() if (ROOT / name).exists()}
+
+
+def test_every_file_of_the_repository_is_in_the_source_distribution(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path),
+               "sdist", "--formats=tar", "--dist-dir", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300, capture_output=True)
+    with tarfile.open(next(tmp_path.glob("*.tar"))) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert tracked() - names == set()
+    assert not [name for name in names if name.endswith((".so", ".o")) or name.startswith("build/")]
