@@ -250,7 +250,7 @@ def link(target: str, variant: str, objects: list[str], extra: list[str]) -> boo
 
 
 def probe(variant: str, version: str) -> str | None:
-    """Link the probe program as `variant`; return its path if it starts and finds all it needs."""
+    """Link the probe program as `variant`; return its path if it compiles, starts and finds all it needs."""
     directory = f"{ROOT}/probe"
     module = Module("capsule_probe", "build_support/probe.py", False)
     if translate_all([module], directory, jobs=1):
@@ -264,8 +264,12 @@ def probe(variant: str, version: str) -> str | None:
     if variant == "static-frozen":
         write_if_changed(f"{ROOT}/frozen.c", frozen_text())
         work.append(c_job(f"{ROOT}/frozen.c", flavour))
-    compile_all(work, jobs=JOBS)
     target = f"{directory}/{variant}/probe"
+    try:
+        compile_all(work, jobs=JOBS)
+    except SystemExit as err:  # a later Python may declare otherwise what frozen_text() defines
+        print(f"launcher: {err}")
+        return None
     if not link(target, variant, [job.target for job in work], []):
         return None
     ended = subprocess.run([os.path.abspath(target)], cwd="/", env={}, stdin=subprocess.DEVNULL)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -40,8 +43,57 @@ def test_every_variant_this_python_offers_links_and_starts(variant: str, monkeyp
     monkeypatch.chdir(ROOT)
     if launcher.link_flags(variant) is None:
         pytest.skip("this Python has no such library")
+    if variant == "shared" and sys.version_info >= (3, 13):
+        pytest.skip("libpython.so does not export what prepares the codec registry since 3.13")
     with launcher_lock():
         assert launcher.probe(variant, "0") is not None
+
+
+def pythons() -> list[str]:
+    """Name a Python of each supported minor version that is here, with headers and libpython.a."""
+    found = []
+    for minor in (11, 12, 13):
+        places = [shutil.which(f"python3.{minor}"), *glob(f"/opt/python3.{minor}*/bin/python3"),
+                  *glob(os.path.expanduser(f"~/.pyenv/versions/3.{minor}.*/bin/python3"))]
+        found += [place for place in places if place and has_static_library(place)][:1]
+    return found
+
+
+def has_static_library(place: str) -> bool:
+    words = ("import os, sysconfig; from build_support import python; print(bool(python.static_library())"
+             " and os.path.exists(sysconfig.get_path('include') + '/Python.h'))")
+    done = subprocess.run([place, "-c", words], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout == "True\n"
+
+
+@pytest.mark.parametrize("place", pythons())
+def test_every_supported_python_here_gets_the_first_variant(place: str) -> None:
+    words = ("import sys; from build_support import launcher; from build_support.lock import build_lock\n"
+             "with build_lock(): sys.exit(launcher.probe('static-frozen', '0') is None)")
+    # Cython is plain Python where its extensions are another version's.
+    environment = {**os.environ, "PYTHONPATH": sysconfig.get_path("platlib"), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([place, "-c", words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("frozen", [
+    pytest.param("#error another Python", id="compiles not"),
+    pytest.param("int _PyImport_FrozenBootstrap;", id="links not"),
+    pytest.param("", id="starts not"),
+])
+def test_a_python_whose_internals_are_others_gets_the_next_variant(
+    frozen: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(launcher, "ROOT", str(tmp_path))
+    monkeypatch.setattr(launcher, "VARIANTS", ("static-frozen",))
+    without_importlib = launcher.frozen_text().replace('"_frozen_importlib"', '"other"')
+    monkeypatch.setattr(launcher, "frozen_text", lambda: frozen or without_importlib)
+    if launcher.link_flags("static") is None:
+        pytest.skip("no libpython.a")
+    with launcher_lock():
+        assert launcher.choose_variant("0") == "script"
+    assert "launcher: static-frozen is not possible with " in capfd.readouterr().out
 
 
 def launcher_lock():
