@@ -12,6 +12,8 @@ from capsule.runtime import status as statuses
 from capsule.runtime.known_process import SIGKILL, ParentNoChildProcess
 from capsule.state import store as stores
 
+_TRIES = 3  # looks at a frozen container; execs would have to come and go exactly between them
+
 
 class Container:
     """One container: its entry in the store and, once created, its record.
@@ -66,11 +68,30 @@ class Container:
         record = self.record
         if not proc_stat.is_alive(record.init_process_pid, record.init_process_start_time):
             return statuses.STOPPED
-        if self.is_frozen():
+        if self.is_frozen() and self._is_paused():
             return statuses.PAUSED
         return statuses.CREATED if self._waits_for_start() else statuses.RUNNING
 
     status = observe
+
+    def _is_paused(self) -> bool:
+        """Tell a frozen container that was paused from one that an exec keeps frozen for a moment."""
+        from capsule.runtime import guard
+
+        for _ in range(_TRIES):
+            if guard.froze(self):
+                return False
+            # The mark goes after the thawing: frozen again without one, it was paused, or another exec came between.
+            if not self.is_frozen():
+                return False
+        return True
+
+    def settle(self) -> None:
+        """Under the container's lock: take back what an exec that died had frozen. Raises CgroupError."""
+        if posix.access(stores.GUARD, posix.F_OK, dir_fd=self.entry.dir_fd):
+            from capsule.runtime import guard
+
+            guard.recover(self)
 
     def behavior(self) -> statuses.ContainerStatusBehavior:
         """What the present status permits."""

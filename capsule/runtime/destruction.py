@@ -111,6 +111,7 @@ def delete(store, id: str, *, force: bool, load) -> None:
             log.warning(f"container {id}: {err.cause}; removing what its journal names")
             remove_leftover(entry, id)
             return
+        container.settle()
         destroy(container, force=force)
     finally:
         entry.close()

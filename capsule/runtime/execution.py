@@ -60,16 +60,19 @@ def execute(container, process) -> ParentChildProcess:
     orders.clones_tail = True
     orders.pdeathsig = 0 if process.detach else _SIGKILL
     paused = status == statuses.PAUSED
-    if not paused and guard.is_needed(config, security, in_userns=in_userns):
-        with guard.Guard(container) as guarded:
-            child = _start(container, process, orders, guarded.entry(), patient=False)
-            guarded.admit(child.pid)
+    if guard.is_needed(container, security, in_userns=in_userns):
+        with guard.Guard(container, security, ignore_paused=process.ignore_paused) as guarded:
+            child = _start(container, process, orders, guarded, patient=False)
+            guarded.admit()
         return child
     return _start(container, process, orders, container.manager(), patient=paused)
 
 
 def _start(container, process, orders: InitExecConfig, manager, *, patient: bool) -> ParentChildProcess:
-    """Join the container's namespaces and the manager's cgroups; `patient`: it is paused and will wait for resume."""
+    """Join the container's namespaces and the cgroups of its manager, or of its guard.
+
+    `patient`: the container is paused, and the process will wait for resume.
+    """
     keeper = console.Keeper(process)
     unified_fd, tasks_fds = manager.join_fds_for_exec(process.cgroup, container.record.init_process_pid)
     if orders.in_userns and unified_fd >= 0:

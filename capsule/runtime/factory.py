@@ -34,7 +34,10 @@ class Factory:
         try:
             if lock:
                 entry.lock()
-            return self.adopt(entry)
+            container = self.adopt(entry)
+            if lock:
+                container.settle()
+            return container
         except BaseException:
             entry.close()
             raise

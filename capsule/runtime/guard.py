@@ -3,58 +3,178 @@
 The tail of an exec is visible in the container's pid namespace from its clone to its execve. The kernel lets
 nobody look into it, because it is not dumpable, with one exception: CAP_SYS_PTRACE in the user namespace that
 its memory belongs to, the host's (ptrace(2), PTRACE_MODE). A container without a user namespace of its own that
-may have that capability is therefore frozen for those milliseconds; the new process joins the frozen cgroup
-only after its execve.
+may have that capability is therefore frozen for those milliseconds. In the frozen cgroup the new process could
+not execute: until it has, it and what it forks are in an area of their own beside it, from which all of them
+are moved before anything is thawed.
+
+A mark in the state directory tells a container that we froze from one that was paused. Whoever has the
+container's lock and finds a mark knows that its maker has died, and takes back what it did.
 """
 
 from __future__ import annotations
 
+import errno
+import posix
+import time
+
 from capsule import cgroups
+from capsule._ext import proc
+from capsule.cgroups import enter
 from capsule.cgroups.manager import UNIFIED
-from capsule.errors import CgroupError
+from capsule.errors import CgroupError, Unsupported
+from capsule.runtime import status as statuses
+from capsule.state import store as stores
+
+#: Ends the area's name; no container's id can, as it has a colon.
+AREA = ":exec"
 
 _CAP_SYS_PTRACE = 19
+_SIGKILL = 9
 _ESRCH = 3
+_FROZE, _FOUND_PAUSED = b"froze", b"paused"  # what a mark says
+_ADMIT_TIMEOUT_NS = 10_000_000_000
 
 
-def is_needed(config, security, *, in_userns: bool) -> bool:
+def is_needed(container, security, *, in_userns: bool) -> bool:
     """Tell whether a process of this container may have CAP_SYS_PTRACE over the host's user namespace."""
     if in_userns:
         return False
-    process = config.process
+    process = container.config.process
     listed = (process.capabilities or {}).get("bounding", []) if process is not None else []
-    return "CAP_SYS_PTRACE" in listed or bool(security.caps[0] >> _CAP_SYS_PTRACE & 1)
+    return "CAP_SYS_PTRACE" in listed or _grants(security) or bool(container.record.extra.get("ptrace"))
+
+
+def _grants(security) -> bool:
+    return bool(security.caps[0] >> _CAP_SYS_PTRACE & 1)
 
 
 class Guard:
-    """Freeze a container, let one process in, thaw it. The container's lock is held meanwhile."""
+    """Freeze a container, let one process in, thaw it. The container's lock is held meanwhile.
 
-    def __init__(self, container) -> None:
+    One that is paused stays so. Raises BadTransition for such a one, unless `ignore_paused`.
+    """
+
+    __slots__ = ("container", "grants", "manager", "area", "froze", "ignore_paused", "destination")
+
+    def __init__(self, container, security, *, ignore_paused: bool) -> None:
         self.container = container
+        self.grants = _grants(security)
         self.manager = container.manager()
-        self._frozen = "freezer" if "freezer" in self.manager.paths else UNIFIED
-
-    def entry(self):
-        """The cgroups that the new process joins at once: all but the frozen one."""
-        paths = {name: path for name, path in self.manager.paths.items() if name != self._frozen}
-        return cgroups.from_record(paths, [])
+        self.area = _area_of(self.manager.paths)
+        self.froze = False
+        self.ignore_paused = ignore_paused
+        self.destination = ""  # the frozen cgroup that the process belongs into
+        if not self.area.paths:
+            raise Unsupported("exec", container.id, "CAP_SYS_PTRACE needs the freezer controller or cgroup v2")
 
     def __enter__(self) -> Guard:
-        self.container.entry.lock()
-        self.manager.freeze()
+        container = self.container
+        container.entry.lock()
+        try:
+            container.settle()
+            self.froze = not container.is_frozen()
+            if not self.froze:
+                statuses.PausedStatusBehavior(container.id).exec(ignore_paused=self.ignore_paused)
+            if self.grants and not container.record.extra.get("ptrace"):
+                # From here on the container may have processes that its config does not tell of (exec --cap).
+                container.record.extra["ptrace"] = True
+                container.entry.save(container.record)
+            container.entry.mark(stores.GUARD, _FROZE if self.froze else _FOUND_PAUSED)
+            try:
+                self.area.create()
+                if self.froze:
+                    self.manager.freeze()
+                proc.stop_point("r-guarded")
+            except BaseException:
+                self._leave()
+                raise
+        except BaseException:
+            container.entry.unlock()
+            raise
         return self
 
-    def admit(self, pid: int) -> None:
-        """Move the process, which runs its program now, into the frozen cgroup.
+    def join_fds_for_exec(self, sub: list[str], init_pid: int) -> tuple[int, list[int]]:
+        """As the manager's, but with the area in place of the frozen cgroup."""
+        targets = enter.targets(self.manager.paths, sub, init_pid)
+        for name in self.area.paths:
+            self.destination = targets[name]
+            targets[name] = self.area.paths[name]
+        return cgroups.from_record(targets, []).join_fds()
+
+    def admit(self) -> None:
+        """Move the process, which runs its program now, and what it has forked into the frozen cgroup.
 
         Raises CgroupError.
         """
-        try:
-            cgroups.from_record({self._frozen: self.manager.paths[self._frozen]}, []).attach(pid)
-        except CgroupError as err:
-            if err.errno != _ESRCH:  # it has ended already
-                raise
+        proc.stop_point("r-admitting")
+        self.area.freeze()  # nothing forks while it is moved
+        target = cgroups.from_record(dict.fromkeys(self.area.paths, self.destination), [])
+        deadline = time.monotonic_ns() + _ADMIT_TIMEOUT_NS
+        while pids := self.area.pids():
+            for pid in pids:
+                try:
+                    target.attach(pid)
+                except CgroupError as err:
+                    if err.errno != _ESRCH:  # it has ended already
+                        raise
+            if time.monotonic_ns() > deadline:
+                raise CgroupError("move the processes of", self.area.process_directory(), errno=errno.EBUSY)
 
     def __exit__(self, *exc_info: object) -> None:
-        self.manager.thaw()
-        self.container.entry.unlock()
+        try:
+            self._leave()
+        finally:
+            self.container.entry.unlock()
+
+    def _leave(self) -> None:
+        try:
+            _clear(self.area)
+        finally:
+            if self.froze:
+                self.manager.thaw()
+        self.container.entry.unmark(stores.GUARD)
+
+
+def _area_of(paths: dict[str, str]):
+    """Return the manager of the area beside the cgroup that freezes; without paths where nothing can freeze."""
+    frozen = paths.get("freezer") or paths.get(UNIFIED)
+    # Controllers that are mounted with the freezer share its directory.
+    return cgroups.from_record({name: path + AREA for name, path in paths.items() if path == frozen}, [])
+
+
+def _clear(area) -> None:
+    """Kill who is in the area, if anybody is, and remove it."""
+    if area.pids():
+        area.kill(_SIGKILL)
+    area.remove()
+
+
+def recover(container) -> None:
+    """Take back what a guard did whose maker has died. The caller has the container's lock. Raises CgroupError."""
+    said = container.entry.marked(stores.GUARD)
+    if said is None:
+        return
+    manager = container.manager()
+    try:
+        # An exec that was not done is not done: its process may be anywhere before its program.
+        _clear(_area_of(manager.paths))
+    finally:
+        if said == _FROZE and manager.is_frozen():
+            manager.thaw()
+    container.entry.unmark(stores.GUARD)
+
+
+def froze(container) -> bool:
+    """Tell of a frozen container whether that is a guard's doing. A guard whose maker has died is taken back."""
+    if container.entry.marked(stores.GUARD) != _FROZE:
+        return False
+    # A descriptor of its own: one that we hold a lock with would change that lock.
+    fd = posix.open(".", posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC, dir_fd=container.entry.dir_fd)
+    try:
+        proc.flock(fd, proc.LOCK_EX | proc.LOCK_NB)
+        recover(container)
+    except BlockingIOError:
+        pass  # it is at work
+    finally:
+        posix.close(fd)
+    return True

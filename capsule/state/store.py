@@ -4,6 +4,7 @@
     <root>/<id>/state.json   0600; the record, replaced by rename, never written in place
     <root>/<id>/journal      0600; appended to by create
     <root>/<id>/start.sock   made by create for start
+    <root>/<id>/guard        0600; there while an exec keeps the container frozen
 
 Every file is reached through the directory's fd. A lock counts only while the locked directory is still the one
 at its path: an id that was deleted and made again is another container.
@@ -24,6 +25,7 @@ from capsule.state.record import StateStorage
 RECORD = "state.json"
 JOURNAL = "journal"
 START_SOCKET = "start.sock"
+GUARD = "guard"
 
 _TEMPORARY = "state.json."  # prefix of the names that save() writes before it renames
 _READ_CHUNK = 1 << 18
@@ -183,6 +185,32 @@ class Entry:
             return journal.from_bytes(self._read(JOURNAL))
         except FileNotFoundError:
             return []
+
+    def mark(self, name: str, data: bytes) -> None:
+        """Make a small file that tells other runs of something under way.
+
+        Raises StateError.
+        """
+        try:
+            self._write_new(name, data)
+        except OSError as err:
+            raise StateError("make", f"{self.path}/{name}", errno=err.errno) from err
+
+    def marked(self, name: str) -> bytes | None:
+        """Return what a mark says, None when it is not there.
+
+        Raises StateError.
+        """
+        try:
+            return self._read(name)
+        except FileNotFoundError:
+            return None
+        except OSError as err:
+            raise StateError("read", f"{self.path}/{name}", errno=err.errno) from err
+
+    def unmark(self, name: str) -> None:
+        """Remove a mark; fine when it has gone."""
+        self._unlink(name)
 
     def remove(self) -> None:
         """Remove the directory and what is in it; call it under the exclusive lock.

@@ -1,0 +1,109 @@
+"""An exec freezes a container with CAP_SYS_PTRACE (docs/security.md): what else must not come of that."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from helpers import process, stops
+from helpers.requires import requires, variant
+from helpers.runtime import Runtime
+from helpers.wait import wait_until
+
+pytestmark = requires("root", "stop", "busybox", "gcc", "cgroup1")
+
+PTRACE = "CAP_SYS_PTRACE"
+
+
+@pytest.fixture
+def box(bundle):
+    return bundle(["/payload", "pause"]).capabilities(PTRACE)
+
+
+@pytest.fixture
+def stopping(capsule, workdir):
+    """Give the build with stop points on the ordinary build's state root."""
+    (workdir / "stops").mkdir()
+    return Runtime([str(variant("stop"))], capsule.root, workdir / "stops")
+
+
+def stop_exec(stopping, box, name, *flags):
+    return stops.stop_at(stopping, name, "exec", *flags, box.id, "/payload", "exit", "4")
+
+
+def freezer(box):
+    with open(f"/sys/fs/cgroup/freezer/{box.id}/freezer.state", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def test_what_the_program_forks_at_once_is_in_the_containers_cgroups(capsule, box):
+    """It runs before it can be moved into a frozen cgroup; its children would be frozen by nobody, later."""
+    capsule.start_container(box)
+    script = "sleep 9 & sleep 9 & cat /proc/$!/cgroup /proc/self/cgroup; kill $!"
+    for _ in range(10):
+        for line in capsule.exec(box, "/bin/sh", "-c", script).lines:
+            number, controllers, path = line.split(":", 2)
+            if "freezer" in controllers:
+                assert path == f"/{box.id}", line
+
+
+def test_several_execs_at_once(capsule, box):
+    capsule.start_container(box)
+    for _ in range(5):
+        for one in [capsule.spawn_exec(box, "/payload", "exit", "3") for _ in range(4)]:
+            assert one.wait().rc == 3, repr(one.result)
+
+
+def test_meanwhile_it_is_not_paused(capsule, stopping, box):
+    capsule.start_container(box)
+    stopped = stop_exec(stopping, box, "r-guarded")
+    assert freezer(box) == "FROZEN"
+    assert capsule.status(box) == "running"
+    stopped.proceed()
+    assert stopped.running.wait().rc == 4
+    assert freezer(box) == "THAWED"
+
+
+@pytest.mark.parametrize("name", ["r-guarded", "exec-joined", "r-admitting"])
+def test_killed_meanwhile_the_next_verb_thaws(capsule, stopping, box, name):
+    capsule.start_container(box)
+    for verb in ("state", "exec", "pause", "kill"):
+        stopped = stop_exec(stopping, box, name)
+        below = process.descendants(stopped.running.pid)
+        stopped.running.stop()
+        if not stopped.is_runtime and process.state(stopped.pid) == "T":
+            stopped.proceed()
+        assert freezer(box) == "FROZEN"
+        words = {"exec": ["/payload", "exit", "0"], "kill": ["WINCH"]}.get(verb, [])
+        capsule.call(verb, box.id, *words)
+        if verb == "pause":
+            assert freezer(box) == "FROZEN"
+            capsule.call("resume", box.id)
+        assert freezer(box) == "THAWED"
+        assert capsule.status(box) == "running"
+        wait_until(lambda: process.reap_orphans() or not any(map(process.is_alive, below)), 5, "the end of the exec")
+        assert not os.path.exists(f"/sys/fs/cgroup/freezer/{box.id}:exec")
+
+
+def test_a_paused_container_stays_paused(capsule, stopping, box):
+    capsule.start_container(box)
+    capsule.call("pause", box.id)
+    assert "cannot exec in a paused container" in capsule.exec(box, "/payload", "exit", "0", rc=255).err
+    stop_exec(stopping, box, "r-guarded", "--ignore-paused").running.stop()
+    assert capsule.status(box) == "paused"
+    running = capsule.spawn_exec(box, "/payload", "exit", "5", flags=["--ignore-paused"])
+    wait_until(lambda: len(capsule.ps(box, "--format", "json").json) == 2, 10, "the process in the frozen cgroup")
+    assert capsule.status(box) == "paused"
+    capsule.call("resume", box.id)
+    assert running.wait().rc == 5
+
+
+def test_a_capability_given_to_an_exec_is_remembered(capsule, stopping, bundle):
+    box = bundle(["/payload", "pause"])
+    capsule.start_container(box)
+    assert stop_exec(stopping, box, "r-guarded") is None
+    capsule.exec(box, "/payload", "exit", "0", flags=["--cap", PTRACE])
+    stopped = stop_exec(stopping, box, "r-guarded")
+    assert stopped is not None
+    stopped.proceed()
+    assert stopped.running.wait().rc == 4
