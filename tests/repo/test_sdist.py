@@ -28,4 +28,4 @@ def test_every_file_of_the_repository_is_in_the_source_distribution(tmp_path: Pa
     with tarfile.open(next(tmp_path.glob("*.tar"))) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert tracked() - names == set()
-    assert not [name for name in names if name.endswith((".so", ".o")) or name.startswith("build/")]
+    assert not [name for name in names if name.endswith((".so", ".o", ".pyc")) or name.startswith("build/")]
