@@ -7,9 +7,11 @@ neither (children are reaped by pidfd, waitid(2) P_PIDFD, so `wait` calls of the
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import signal
 import sys
+import sysconfig
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -116,18 +118,27 @@ def reap_finished() -> None:
 
 
 def command() -> list[str]:
-    """Return the words that start capsule: the launcher, or this Python where none was built.
-
-    The launcher is looked for beside this interpreter and, in a source tree, where the build leaves it.
-    """
+    """Return the words that start capsule: the launcher, or this Python where none was built."""
     chosen = os.environ.get(LAUNCHER_VARIABLE)
     if chosen:
         return [chosen]
-    tree = Path(__file__).resolve().parents[2]
-    for path in (Path(sys.prefix, "bin", "capsule"), tree / "build" / "capsule"):
+    tree = os.path.realpath(Path(__file__).parents[2])
+    for path in _places(tree):
         if os.access(path, os.X_OK):
-            return [str(path)]
-    return [sys.executable, "-I", "-S", str(tree / "capsule" / "__main__.py")]
+            return [path]
+    return [sys.executable, "-I", "-S", f"{tree}/capsule/__main__.py"]
+
+
+@functools.cache
+def _places(tree: str) -> list[str]:
+    """List where the launcher of the package in `tree` may be: with the scripts of the same installation (a
+    distribution, a user and a virtual environment each have their own place), or where a source tree's build leaves it.
+    """
+    found = []
+    for scheme in sysconfig.get_scheme_names():
+        if os.path.realpath(sysconfig.get_path("platlib", scheme)) == tree:
+            found.append(os.path.join(sysconfig.get_path("scripts", scheme), "capsule"))
+    return [*found, f"{tree}/build/capsule"]
 
 
 def _environment() -> dict[str, str]:

@@ -402,6 +402,16 @@ def test_the_launcher_is_found_without_help(monkeypatch):
     assert shutil.which(words[0])
 
 
+def test_the_launcher_of_an_installation_is_where_its_scripts_are(monkeypatch, tmp_path):
+    schemes = {"posix_prefix": ("/usr/lib/site-packages", "/usr/bin"), "posix_local": (f"{tmp_path}/lib", "/local/bin")}
+    monkeypatch.setattr(launcher.sysconfig, "get_scheme_names", lambda: tuple(schemes))
+    monkeypatch.setattr(launcher.sysconfig, "get_path", lambda name, scheme: schemes[scheme][name == "scripts"])
+    (tmp_path / "lib").mkdir()
+    places = launcher._places(os.path.realpath(tmp_path / "lib"))
+
+    assert places == ["/local/bin/capsule", f"{os.path.realpath(tmp_path)}/lib/build/capsule"]
+
+
 def test_without_a_launcher_this_python_takes_its_place(monkeypatch):
     monkeypatch.delenv(launcher.LAUNCHER_VARIABLE, raising=False)
     monkeypatch.setattr(os, "access", lambda *_: False)
