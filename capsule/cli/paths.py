@@ -5,6 +5,7 @@ from __future__ import annotations
 import posix
 
 from capsule.cli.scanner import Invocation
+from capsule.errors import CapsuleError
 
 RUNTIME_ROOT = "/run/capsule"
 
@@ -13,10 +14,11 @@ def absolute(path: str) -> str:
     """Return an absolute path, "" unchanged.
 
     `.`, empty and leading `..` components are folded; a later `..` stays, for what precedes it may be a symlink.
+    Raises CapsuleError.
     """
     if not path:
         return ""
-    parts = [] if path.startswith("/") else posix.getcwd().split("/")
+    parts = [] if path.startswith("/") else _working_directory().split("/")
     leading = True
     for part in path.split("/"):
         if part in ("", "."):
@@ -28,6 +30,13 @@ def absolute(path: str) -> str:
         leading = False
         parts.append(part)
     return "/" + "/".join([part for part in parts if part])
+
+
+def _working_directory() -> str:
+    try:
+        return posix.getcwd()
+    except OSError as err:  # removed, most likely
+        raise CapsuleError("find the working directory", "", errno=err.errno or 0) from err
 
 
 def runtime_root(invocation: Invocation) -> str:

@@ -64,6 +64,16 @@ def capsule_run(*words):
     return entry.main([b"capsule", *[os.fsencode(word) for word in words]])
 
 
+def test_a_relative_path_below_a_removed_directory_is_refused(verbs, tmp_path, monkeypatch, capfd):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    assert capsule_run("create", "id") == 1
+    assert "find the working directory: no such file or directory" in capfd.readouterr().err
+
+
 def test_create_passes_absolute_paths_of_the_callers_directory(verbs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     here = os.getcwd()
