@@ -132,7 +132,7 @@ def process_spec(config, process) -> ProcessSpec:
     spec.terminal = process.tty
     if process.cwd:
         spec.cwd = process.cwd
-    spec.env = [*spec.env, *(process.env or [])]
+    spec.env = [*spec.env, *_variables(process.env or [])]
     if process.no_new_privs is not None:
         spec.no_new_privileges = process.no_new_privs or spec.no_new_privileges
     return _identity(spec, process)
@@ -146,6 +146,13 @@ def _identity(spec: ProcessSpec, process) -> ProcessSpec:
     if not spec.cwd.startswith("/"):
         raise CapsuleError("exec", f"--cwd {spec.cwd!r}", "the working directory must be absolute")
     return spec
+
+
+def _variables(env: list) -> list:
+    for entry in env:
+        if entry.find("=") < 1:
+            raise CapsuleError("exec", f"--env {entry!r}", "expected NAME=value")
+    return env
 
 
 def parse_user(text: str, gid: int) -> tuple[int, int]:

@@ -253,6 +253,11 @@ def test_a_user_that_is_no_number_in_range_is_refused(capsule, box, word):
     capsule.exec(box, "/payload", "exit", "0", flags=["--user", word], rc=FAILS)
 
 
+@pytest.mark.parametrize("word", ["ONE", "=1", ""])
+def test_a_variable_without_name_or_value_is_refused(capsule, box, word):
+    capsule.exec(box, "/payload", "exit", "0", flags=["--env", word], rc=FAILS)
+
+
 def test_no_command_is_refused(capsule, box):
     capsule.exec(box, rc=FAILS)
 
