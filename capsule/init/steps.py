@@ -13,6 +13,7 @@ from capsule.security import apply
 
 _EDQUOT, _ENOENT, _ENOSYS, _EPERM = 122, 2, 38, 1
 _S_IFMT, _S_IFIFO = 0o170000, 0o010000
+_PIPEFS_MAGIC = 0x50495045  # linux/magic.h
 _NO_LIMIT_MS = 0  # the tail's word for a hook without a timeout
 
 
@@ -54,11 +55,13 @@ def ensure_cwd(root_fd: int, cwd: str) -> None:
 def own_pipes(uid: int, gid: int) -> None:
     """Give stdio pipes to the container's user, so that it can open /dev/stdout.
 
-    Only anonymous pipes: a device or a file of the host is never chowned (CVE-2026-88265's class).
+    Only anonymous pipes: a device, a file or a named pipe of the host is never chowned (CVE-2026-88265's class).
     """
     for fd in (0, 1, 2):
         info = posix.fstat(fd)
-        if info.st_mode & _S_IFMT == _S_IFIFO and (info.st_uid, info.st_gid) != (uid, gid):
+        if info.st_mode & _S_IFMT != _S_IFIFO or (info.st_uid, info.st_gid) == (uid, gid):
+            continue
+        if proc.statfs_type(fd) == _PIPEFS_MAGIC:
             try:
                 posix.fchown(fd, uid, gid)
             except OSError:

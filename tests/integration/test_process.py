@@ -232,6 +232,18 @@ def test_home_survives_a_passwd_that_is_no_file(capsule, bundle):
     assert "HOME=/" in capsule.probe(box)["env"]
 
 
+@pytest.mark.rival(runc="gives it to the container's user", crun="gives it to the container's user", strict=False)
+def test_a_named_pipe_of_the_host_keeps_its_owner(capsule, bundle, workdir):
+    """Only a pipe without a name is the container's alone (CVE-2026-88265's class)."""
+    os.mkfifo(workdir / "fifo", 0o600)
+    fd = os.open(workdir / "fifo", os.O_RDWR)
+    try:
+        capsule.run(bundle(["/payload", "exit", "0"]).user(1000, 1000), stdin=fd)
+    finally:
+        os.close(fd)
+    assert os.stat(workdir / "fifo").st_uid == os.geteuid()
+
+
 def test_arguments_are_passed_verbatim(capsule, bundle):
     words = ["", " ", "a b", "\u00e4", "-x", "--", "*", "'\""]
     box = bundle(["/payload", "probe", *words])
