@@ -16,6 +16,7 @@ int capsule_fdpass_send(int fd, const void *data, size_t size, const int *fds, s
 long capsule_fdpass_recv(int fd, void *data, size_t size, int *fds, size_t *count);
 /* Sockets named beneath a directory fd, so that no path is longer than sun_path. */
 int capsule_fdpass_listen(int dir_fd, const char *name);
+/* type: SOCK_SEQPACKET or SOCK_STREAM; with SOCK_NONBLOCK -EAGAIN where the queue of the listener is full. */
 int capsule_fdpass_connect(int dir_fd, const char *name, int type);
 /* Connect a SOCK_STREAM to an absolute or relative path, long ones through their directory. */
 int capsule_fdpass_connect_path(const char *path);

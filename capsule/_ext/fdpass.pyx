@@ -19,6 +19,7 @@ cdef extern from "fdpass.h" nogil:
 
 cdef extern from "<sys/socket.h>" nogil:
     enum: SOCK_SEQPACKET
+    enum: SOCK_NONBLOCK
 
 
 cdef int check(long ret, operation, path=None) except -1:
@@ -73,10 +74,14 @@ def listen_seqpacket(int dir_fd, str name):
     return check(capsule_fdpass_listen(dir_fd, encoded), "listen", name)
 
 
-def connect_seqpacket(int dir_fd, str name):
-    """Connect to `name` beneath a directory fd; ECONNREFUSED when nobody listens."""
+def connect_seqpacket(int dir_fd, str name, bint wait=True):
+    """Connect to `name` beneath a directory fd; ECONNREFUSED when nobody listens.
+
+    Without `wait` the fd does not block, and EAGAIN says that somebody listens who has not answered many others.
+    """
     cdef bytes encoded = name.encode("utf-8", "surrogateescape")
-    return check(capsule_fdpass_connect(dir_fd, encoded, SOCK_SEQPACKET), "connect", name)
+    cdef int kind = SOCK_SEQPACKET if wait else SOCK_SEQPACKET | SOCK_NONBLOCK
+    return check(capsule_fdpass_connect(dir_fd, encoded, kind), "connect", name)
 
 
 def connect_stream(str path):

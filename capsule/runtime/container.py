@@ -100,7 +100,9 @@ class Container:
     def _waits_for_start(self) -> bool:
         # The tail closes its listener when start has spoken to it; a connection that says nothing is a probe.
         try:
-            fd = fdpass.connect_seqpacket(self.entry.dir_fd, stores.START_SOCKET)
+            fd = fdpass.connect_seqpacket(self.entry.dir_fd, stores.START_SOCKET, wait=False)
+        except BlockingIOError:
+            return True  # it was stopped, and many have asked since
         except OSError:
             return False
         posix.close(fd)

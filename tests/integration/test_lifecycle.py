@@ -24,6 +24,14 @@ def test_create_makes_a_container_that_waits(capsule, bundle):
     assert is_alive(state["pid"])
 
 
+def test_the_state_of_a_stopped_process_that_waits_can_be_asked_for_ever(capsule, bundle):
+    """Nobody takes the questions from the start socket's queue."""
+    box = bundle(["/payload", "pause"])
+    capsule.create(box)
+    os.kill(capsule.pid(box), signal.SIGSTOP)
+    assert {capsule.status(box) for _ in range(30)} == {"created"}
+
+
 def test_create_does_not_run_the_program(capsule, bundle):
     box = bundle().shell("touch /data/ran; sleep 100")
     capsule.create(box)
