@@ -33,6 +33,7 @@ static struct {
 	struct relay_plan plan;
 	int signal_fd;
 	bool ended;	   /* the child */
+	bool traced;	   /* it is dead, and a tracer keeps its status */
 	bool interrupted;  /* told to leave after that */
 	bool status_known;
 	int status; /* of the child, as wait4(2) has it */
@@ -74,6 +75,12 @@ static void keep_status(void)
 	rt4(__NR_rt_sigaction, SIGCHLD, &by_default, 0, sizeof(uint64_t));
 }
 
+static void note_status(int status)
+{
+	relay.ended = relay.status_known = true;
+	relay.status = status;
+}
+
 /* Reap all that has ended; as a subreaper we may have inherited strangers. */
 static void reap(void)
 {
@@ -81,10 +88,8 @@ static void reap(void)
 		int status = 0;
 		long pid = rt4(__NR_wait4, -1, &status, WNOHANG_FLAG | WALL_FLAG, 0);
 
-		if (pid == relay.plan.base.child_pid) {
-			relay.ended = relay.status_known = true;
-			relay.status = status;
-		}
+		if (pid == relay.plan.base.child_pid)
+			note_status(status);
 		if (pid <= 0 && pid != -EINTR)
 			return;
 	}
@@ -139,12 +144,28 @@ static void open_pumps(int master_fd)
 	rt3(__NR_ioctl, master_fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 }
 
+/*
+ * A tracer, which a hostile container may have, is told of a death before the parent: then nothing is to be
+ * reaped yet, and SIGCHLD comes when it lets go (ptrace(2)). An error: somebody else has reaped the child.
+ */
+static void on_child_death(void)
+{
+	int32_t child = relay.plan.base.child_pid;
+	int status = 0;
+	long pid = rt4(__NR_wait4, child, &status, WNOHANG_FLAG | WALL_FLAG, 0);
+
+	if (pid == child)
+		note_status(status);
+	relay.traced = !pid;
+	relay.ended = pid;
+}
+
 /* One turn: wait for anything, then do it. */
 static void turn(void)
 {
 	struct rt_pollfd polls[POLL_COUNT] = {
 		[POLL_SIGNALS] = {relay.signal_fd, RT_POLLIN, 0},
-		[POLL_CHILD] = {relay.plan.base.child_pidfd, RT_POLLIN, 0},
+		[POLL_CHILD] = {relay.traced ? -1 : relay.plan.base.child_pidfd, RT_POLLIN, 0},
 	};
 
 	capsule_relay_pump_poll(&relay.output, &polls[POLL_OUTPUT]);
@@ -155,10 +176,8 @@ static void turn(void)
 		read_signals();
 	capsule_relay_pump_run(&relay.output, &polls[POLL_OUTPUT]);
 	capsule_relay_pump_run(&relay.input, &polls[POLL_INPUT]);
-	if (polls[POLL_CHILD].revents) {
-		reap();
-		relay.ended = true;
-	}
+	if (polls[POLL_CHILD].revents)
+		on_child_death();
 }
 
 /*

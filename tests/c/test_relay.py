@@ -8,9 +8,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from helpers import process
 from helpers.payload import build_payload
 from helpers.wait import wait_until
 from relay_kit import Relay, exited
@@ -39,6 +41,30 @@ def sh(script: str, **options) -> Relay:
 def test_it_leaves_with_the_child_s_status(script, status) -> None:
     with sh(script) as relay:
         assert relay.wait() == status
+
+
+TRACER = """
+import ctypes, sys
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.ptrace(0x4206, int(sys.argv[1]), None, None) == 0  # PTRACE_SEIZE
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_tracer_that_keeps_the_dead_child_delays_the_status_and_does_not_change_it() -> None:
+    """The kernel tells a tracer first, and the parent when the tracer lets go (ptrace(2)); the pidfd tells at once."""
+    with sh("echo $$; read line; exit 7", stdin=subprocess.PIPE) as relay:
+        child = int(relay.line())
+        tracer = subprocess.Popen([sys.executable, "-c", TRACER, str(child)], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE)
+        with tracer:
+            tracer.stdout.readline()
+            relay.process.stdin.close()
+            wait_until(lambda: process.state(child) == "Z", 10, "the end of the child")
+            wait_until(lambda: process.state(relay.process.pid) == "S", 10, "a relay that waits")
+            assert relay.process.poll() is None
+        assert relay.wait() == 7
 
 
 def test_it_reports_the_exit_to_the_library() -> None:
