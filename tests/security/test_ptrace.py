@@ -34,7 +34,9 @@ def hunt(capsule, workdir):
 
         def step():
             nonlocal started
-            going[:] = [one for one in going if not one.poll()]
+            ended = [one for one in going if one.poll()]
+            assert all(one.result.rc == 0 for one in ended), ended[0].result
+            going[:] = [one for one in going if one not in ended]
             while started < count and len(going) < AT_ONCE:
                 going.append(capsule.spawn_exec(box, "/payload", "exit", "0"))
                 started += 1
