@@ -51,10 +51,14 @@ class Store:
             try:
                 entry = self.open(id)
                 entry.lock()
-                return entry
             except NotFound:
                 # A forced delete of this id came before the lock and took the empty directory for a leftover.
                 continue
+            if not posix.listdir(entry.dir_fd):
+                return entry
+            # After such a delete another create made the directory again, and had our lock before us.
+            entry.close()
+            raise _already_exists(id)
 
     def open(self, id: str) -> Entry:
         """Return the entry of an existing container, not locked.
@@ -88,7 +92,7 @@ class Store:
                 _make_root(self.root)
                 posix.mkdir(path, 0o700)
         except FileExistsError as err:
-            raise AlreadyExists("create container", id, "container with given ID already exists") from err
+            raise _already_exists(id) from err
         except OSError as err:
             raise StateError("make state directory", path, errno=err.errno) from err
 
@@ -285,6 +289,10 @@ def _write_all(fd: int, data: bytes) -> None:
     written = posix.write(fd, data)
     while written < len(data):
         written += posix.write(fd, data[written:])
+
+
+def _already_exists(id: str) -> AlreadyExists:
+    return AlreadyExists("create container", id, "container with given ID already exists")
 
 
 def _not_found(id: str) -> NotFound:

@@ -196,6 +196,15 @@ def test_entry_closes_every_fd_and_twice(store):
     assert os.listdir("/proc/self/fd") == before
 
 
+def test_a_directory_that_another_create_made_meanwhile_is_its(store, monkeypatch):
+    """Between our mkdir and our lock a forced delete removed ours, and another create made it again."""
+    with store.create("web") as entry:
+        entry.journal_add("pid", 1, 2)
+    monkeypatch.setattr(Store, "_make", lambda *_: None)
+    with pytest.raises(AlreadyExists):
+        store.create("web")
+
+
 FIGHTER = """
 import sys
 from capsule.errors import AlreadyExists, CorruptRecord, NotFound
