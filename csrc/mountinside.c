@@ -28,7 +28,8 @@ __attribute__((noreturn)) static void mount_and_answer(const struct capsule_moun
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	own.pid_namespace = 0;
-	fd = capsule_mountapi_place_new(target, &own, flags, answer.message, sizeof(answer.message));
+	fd = capsule_mountapi_place_new(target, &own, flags, answer.message,
+					sizeof(answer.message));
 	answer.result = fd < 0 ? fd : 0;
 	_exit(capsule_fdpass_send(channel, &answer, sizeof(answer), &fd, fd >= 0) < 0);
 }

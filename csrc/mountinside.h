@@ -1,9 +1,10 @@
 /*
  * A file system mounted by a child of ours, which is in the pid namespace that our children enter.
  *
- * Only for a procfs on kernels before Linux 6.17, which know no `pidns` option: a procfs then shows the
- * pid namespace of its maker. The child, a copy of this process, is in sight of that namespace for a moment;
- * it is not dumpable, but a process there with CAP_SYS_PTRACE over the host could seize it.
+ * Only for a procfs on kernels before Linux 6.17, which know no `pidns` option: a procfs then shows
+ * the pid namespace of its maker. The child, a copy of this process, is in sight of that namespace
+ * for a moment; it is not dumpable, but a process there with CAP_SYS_PTRACE over the host could
+ * seize it.
  */
 #ifndef CAPSULE_MOUNTINSIDE_H
 #define CAPSULE_MOUNTINSIDE_H

@@ -33,9 +33,14 @@ IN_USER_NS: list[str] = []  # the child enters it itself: the interpreter may be
 
 def without(calls: list[str]) -> list[str]:
     """Return an argv to put before another one, which then finds that system calls of KERNELS are missing."""
-    code = "import os, sys\nfrom helpers.rootfs_child import deny\ndeny(sys.argv[1].split())\nos.execv(sys.argv[2], sys.argv[2:])"
-    path = f"import sys\nsys.path[:0] = {[str(CHILD.parents[1]), str(ROOT)]!r}\n"
-    return [sys.executable, "-c", path + code, " ".join(calls)] if calls else []
+    code = f"""
+import os, sys
+sys.path[:0] = {[str(CHILD.parents[1]), str(ROOT)]!r}
+from helpers.rootfs_child import deny
+deny(sys.argv[1].split())
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+    return [sys.executable, "-c", code, " ".join(calls)] if calls else []
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 import pytest
@@ -29,6 +30,11 @@ def stopping(capsule, workdir):
 
 def stop_exec(stopping, box, name, *flags):
     return stops.stop_at(stopping, name, "exec", *flags, box.id, "/payload", "exit", "4")
+
+
+def is_gone(pid):
+    process.reap_orphans()
+    return not process.is_alive(pid)
 
 
 def freezer(box):
@@ -88,7 +94,8 @@ def test_killed_meanwhile_the_next_verb_thaws(capsule, stopping, box, name):
             capsule.call("resume", box.id)
         assert freezer(box) == "THAWED"
         assert capsule.status(box) == "running"
-        wait_until(lambda: process.reap_orphans() or not any(map(process.is_alive, below)), 5, "the end of the exec")
+        for pid in below:
+            wait_until(functools.partial(is_gone, pid), 5, "the end of the exec")
         assert not os.path.exists(f"/sys/fs/cgroup/freezer/{box.id}:exec")
 
 

@@ -426,15 +426,16 @@ def test_without_a_mount_namespace_one_unmount_leaves_the_host_as_it_was(bundle,
         set -e
         mount --make-rshared /
         cat /proc/self/mountinfo > before
-        "$1" -c "import sys; from capsule.rootfs import host_tree; print(*host_tree.before(sys.argv[1]))" "$3" > place
+        "$1" -c "$4; print(*host_tree.before(sys.argv[1]))" "$3" > place
         unshare -p -f "$1" "$2" < request > answer
         cat /proc/self/mountinfo > between
-        "$1" -c "import sys; from capsule.rootfs import host_tree; host_tree.restore(sys.argv[1], int(sys.argv[2]))" $(cat place)
+        "$1" -c "$4; host_tree.restore(sys.argv[1], int(sys.argv[2]))" $(cat place)
         cat /proc/self/mountinfo > after
     """
     subprocess.run(
         ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", sys.executable, str(CHILD),
-         str(bundle.rootfs)], cwd=tmp_path, check=True, timeout=60, env={**os.environ, "PYTHONPATH": os.getcwd()},
+         str(bundle.rootfs), "import sys; from capsule.rootfs import host_tree"],
+        cwd=tmp_path, check=True, timeout=60, env={**os.environ, "PYTHONPATH": os.getcwd()},
     )  # fmt: skip
     assert json.loads((tmp_path / "answer").read_text()) == {"leaked": []}
     between = (tmp_path / "between").read_text()
