@@ -25,6 +25,7 @@ from helpers.runtime import Runtime  # noqa: E402 - the path comes first
 MARKERS = (
     "requires(*names): what the test needs of the machine (tests/helpers/requires.py)",
     "rival(**reasons): how another runtime differs, by its name; under it the test must fail",
+    "row(*numbers): the rows of docs/conformance.md whose effect (or refusal) the test asserts",
     "stress: many repetitions; run with -m stress",
 )
 _numbers = itertools.count(1)

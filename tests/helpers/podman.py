@@ -10,8 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import process
+from .payload import parse_mountinfo
 from .runtime import DEADLINE
 from .wait import wait_until
+
+
+def _parents() -> list[Path]:
+    """Return where podman puts the group above its containers, in every cgroup hierarchy."""
+    points = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    return [Path(entry["point"]) / "libpod_parent" for entry in parse_mountinfo(points)
+            if entry["type"] in ("cgroup", "cgroup2")]
 
 
 class Podman:
@@ -27,6 +35,7 @@ class Podman:
                      "--tmpdir", str(directory / "tmp"), "--events-backend", "file",
                      "--storage-driver", "vfs", "--log-level", "error"]
         self._configure()
+        self._parents = [path for path in _parents() if not path.exists()]
         self._holder = self._hold()
 
     def _configure(self) -> None:
@@ -101,3 +110,11 @@ class Podman:
         self._holder.wait()
         process.disown(self._holder.pid)
         process.reap_orphans()
+        self._remove_parents()
+
+    def _remove_parents(self) -> None:
+        """Remove the groups that podman leaves after its last container, unless another podman is in them."""
+        for parent in self._parents:
+            for group in (parent / "conmon", parent):
+                with contextlib.suppress(OSError):
+                    group.rmdir()
