@@ -10,8 +10,7 @@ from glob import glob
 
 import Cython
 from Cython.Compiler import Options
-from Cython.Compiler.Main import CompilationOptions
-from Cython.Compiler.Main import compile as translate
+from Cython.Compiler.Main import CompilationOptions, compile as translate
 
 from build_support import lean
 from build_support.modules import Module

@@ -5,7 +5,7 @@ Also what the `script` variant of the launcher starts. Loads no more of the libr
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # the public one loads enum; typeshed has only that
 import posix
 import sys
 

@@ -8,18 +8,23 @@ from __future__ import annotations
 import posix
 
 
+def errno_text(errno: int | None) -> str:
+    """Return the C library's words for an errno, lower case; errno(3)."""
+    return posix.strerror(errno or 0).lower()
+
+
 class CapsuleError(Exception):
     """A failed operation: `operation subject: cause`. `errno` is 0 where no system call failed."""
 
     exit_status = 1
 
-    def __init__(self, operation: str, subject: str = "", cause: str = "", *, errno: int = 0) -> None:
+    def __init__(self, operation: str, subject: str = "", cause: str = "", *, errno: int | None = 0) -> None:
         if errno and not cause:
-            cause = posix.strerror(errno).lower()
+            cause = errno_text(errno)
         self.operation = operation
         self.subject = subject
         self.cause = cause
-        self.errno = errno
+        self.errno = errno or 0
         Exception.__init__(self, operation, subject, cause)
 
     def __str__(self) -> str:

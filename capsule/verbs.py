@@ -5,7 +5,6 @@ Paths are absolute. Each verb imports what it alone needs, in R, before any clon
 
 from __future__ import annotations
 
-
 from capsule.errors import NotFound, StateError
 from capsule.runtime import status as statuses
 from capsule.runtime.factory import Factory

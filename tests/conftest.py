@@ -15,9 +15,7 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
-from helpers import payload as payloads  # noqa: E402 - the path comes first
-from helpers import process  # noqa: E402 - the path comes first
-from helpers import requires as requirements  # noqa: E402 - the path comes first
+from helpers import payload as payloads, process, requires as requirements  # noqa: E402 - the path comes first
 from helpers.bundle import Bundle  # noqa: E402 - the path comes first
 from helpers.leaks import SESSION, Snapshot  # noqa: E402 - the path comes first
 from helpers.runtime import Runtime  # noqa: E402 - the path comes first

@@ -5,6 +5,12 @@ S2 is a copy of R's memory, so nothing here is encoded; it is one object, filled
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from capsule.rootfs.plan import RootfsPlan
+    from capsule.security.plan import SecurityPlan
+    from capsule.spec.model import Config, Process
+
 INIT = "init"  # a container's first process
 EXEC = "exec"  # a later one
 
@@ -34,6 +40,17 @@ class InitExecConfig:
         "pdeathsig",  # signal for the payload when its parent dies, 0 for none
         "cgroup_fds",  # (unified_fd, [tasks fds]) that an exec's tail joins, else (-1, [])
     )
+    if TYPE_CHECKING:
+        container_config: Config
+        process_config: Process | None
+        id: str
+        sync_fd: int
+        rootfs_plan: RootfsPlan
+        rootfs_path: str
+        bundle: str
+        security: SecurityPlan | None
+        keyring: str | None
+        program_fd: int
 
     def __init__(self) -> None:
         for name in self.__slots__:
@@ -41,6 +58,6 @@ class InitExecConfig:
         self.start_fd = -1
         self.preserve_fds = self.pid_namespace = 0
         self.pdeathsig = 0
-        self.cgroup_fds = (-1, [])
+        self.cgroup_fds: tuple[int, list[int]] = (-1, [])
         self.new_network = self.in_userns = self.clones_tail = self.no_pivot = False
         self.has_mount_ns = True

@@ -10,7 +10,7 @@ import errno
 import posix
 
 from capsule._ext import mountapi, openbeneath
-from capsule.errors import MountError
+from capsule.errors import MountError, errno_text
 
 S_IFMT = 0o170000
 S_IFDIR = 0o040000
@@ -83,8 +83,8 @@ def failed(operation: str, subject: str, err: OSError) -> MountError:
     text = err.strerror or ""
     if number in _HINTS:
         cause = _HINTS[number]
-    elif ": " in text and not text.endswith(posix.strerror(number).lower()):
-        cause = f"{posix.strerror(number).lower()} ({text})"
+    elif ": " in text and not text.endswith(errno_text(number)):
+        cause = f"{errno_text(number)} ({text})"
     return MountError(operation, subject, cause, errno=number)
 
 

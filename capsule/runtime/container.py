@@ -12,6 +12,13 @@ from capsule.runtime import status as statuses
 from capsule.runtime.known_process import SIGKILL, ParentNoChildProcess
 from capsule.state import store as stores
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from capsule.runtime.console import Keeper
+    from capsule.runtime.parent_process import ParentChildProcess
+    from capsule.state.record import StateStorage
+    from capsule.state.store import Entry
+
 _TRIES = 3  # looks at a frozen container; execs would have to come and go exactly between them
 
 
@@ -22,15 +29,17 @@ class Container:
     """
 
     __slots__ = ("store", "id", "bundle", "entry", "record", "process", "console", "initialize", "_config")
+    if TYPE_CHECKING:
+        record: StateStorage  # None until it is created; no verb looks at it before
 
     def __init__(self, store, id: str, *, bundle: str, initialize, config=None) -> None:
         self.store = store
         self.id = id
         self.bundle = bundle  # absolute
-        self.entry = None  # state.store.Entry, open while a verb works on it
-        self.record = None  # state.record.StateStorage
-        self.process = None  # the child we made, in the run that created it
-        self.console = None  # runtime.console.Keeper of that run
+        self.entry: Entry | None = None  # open while a verb works on it
+        self.record = None  # type: ignore[assignment]  # see above
+        self.process: ParentChildProcess | None = None  # the child we made, in the run that created it
+        self.console: Keeper | None = None  # of that run
         self.initialize = initialize  # S2's first Python: (initializer type, InitExecConfig)
         self._config = config
 
@@ -88,6 +97,7 @@ class Container:
 
     def settle(self) -> None:
         """Under the container's lock: take back what an exec that died had frozen. Raises CgroupError."""
+        assert self.entry is not None
         if posix.access(stores.GUARD, posix.F_OK, dir_fd=self.entry.dir_fd):
             from capsule.runtime import guard
 
@@ -98,6 +108,7 @@ class Container:
         return statuses.new_container_status_behavior(self.observe(), self.id)
 
     def _waits_for_start(self) -> bool:
+        assert self.entry is not None
         # The tail closes its listener when start has spoken to it; a connection that says nothing is a probe.
         try:
             fd = fdpass.connect_seqpacket(self.entry.dir_fd, stores.START_SOCKET, wait=False)
@@ -172,6 +183,7 @@ class Container:
 
     def wait(self) -> int:
         """Wait for the first process, our child of this run; returns its exit code."""
+        assert self.process is not None
         return self.process.wait()
 
     def signal(self, number: int, *, all: bool = False) -> None:

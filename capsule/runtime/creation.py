@@ -7,7 +7,7 @@ import time
 
 from capsule import cgroups, log
 from capsule._ext import fdpass, proc
-from capsule.errors import CapsuleError, KernelError, SpecError, Unsupported
+from capsule.errors import CapsuleError, KernelError, SpecError, Unsupported, errno_text
 from capsule.linux import namespaces as ns_kinds, proc_stat
 from capsule.protocol.init_config import INIT, InitExecConfig
 from capsule.rootfs import plan as rootfs_plan
@@ -15,6 +15,14 @@ from capsule.runtime import console, destruction, hooks, namespaces, pid_file
 from capsule.runtime.parent_process import FORWARDED, ParentChildProcess, StartHook
 from capsule.security import plan as security_plan
 from capsule.state import journal, record as records, store as stores
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from capsule.cgroups.manager import Manager
+    from capsule.rootfs.plan import RootfsPlan
+    from capsule.runtime.process import Process
+    from capsule.security.plan import SecurityPlan
+    from capsule.spec.model import Config
 
 _S_IFMT, _S_IFDIR, _S_IFLNK = 0o170000, 0o040000, 0o120000
 _SIGKILL = 9
@@ -25,6 +33,17 @@ class Blueprint:
 
     __slots__ = ("config", "process", "bundle", "rootfs_path", "namespaces", "manager", "security", "rootfs_plan",
                  "id_maps", "time_offsets")
+    if TYPE_CHECKING:
+        config: Config
+        process: Process
+        bundle: str
+        rootfs_path: str
+        namespaces: namespaces.NamespacePlan
+        manager: Manager
+        security: SecurityPlan | None
+        rootfs_plan: RootfsPlan
+        id_maps: tuple[bytes, bytes]
+        time_offsets: bytes | None
 
 
 def draw(container, process) -> Blueprint:
@@ -72,7 +91,7 @@ def _check_rootfs(bundle: str, root_path: str) -> str:
     try:
         there, host = posix.stat(path, follow_symlinks=path.endswith("/.")), posix.stat("/")
     except OSError as err:
-        raise SpecError("config.json", "root.path", f"{path}: {posix.strerror(err.errno).lower()}", errno=err.errno) from err
+        raise SpecError("config.json", "root.path", f"{path}: {errno_text(err.errno)}", errno=err.errno) from err
     kind = there.st_mode & _S_IFMT
     if kind == _S_IFLNK:
         raise SpecError("config.json", "root.path", f"{path} is a symbolic link; name the directory itself")

@@ -82,7 +82,7 @@ def of_process(pid: int, words: list[str]) -> list[tuple[int, int]]:
 
     Raises KernelError.
     """
-    opened = []
+    opened: list[tuple[int, int]] = []
     for word in words:
         flag, name, _ = KINDS[word]
         path = f"/proc/{pid}/ns/{name}"

@@ -213,7 +213,8 @@ class ParentChildProcess(ParentProcess):
         if self.start_hook.is_ready:
             return True
         status = self._reap()
-        raise ChildError("start", "container process", f"it died before it was ready ({program.describe_status(status)})")
+        cause = f"it died before it was ready ({program.describe_status(status)})"
+        raise ChildError("start", "container process", cause)
 
     def _write_maps(self) -> None:
         uid_map, gid_map = self.id_maps

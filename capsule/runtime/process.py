@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from capsule.spec import model
+
 
 class Process:
     """The original's six fields, then what runc's flags add.
@@ -22,7 +26,7 @@ class Process:
         self.init = init  # the container's first process
         self.detach = True  # nobody stays to relay and reap
         self.id = id  # the container's id, or the exec's
-        self.spec = None  # spec.model.Process: what is really run
+        self.spec: model.Process | None = None  # what is really run
         self.console_socket: str | None = None
         self.pid_file: str | None = None
         self.preserve_fds = 0

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from helpers import process
-from helpers import requires as requirements
+from helpers import process, requires as requirements
 from helpers.podman import Podman
 from helpers.requires import requires
 from helpers.terminal import Pty

@@ -50,7 +50,7 @@ def test_what_the_program_forks_at_once_is_in_the_containers_cgroups(capsule, bo
         capsule.exec(box, "/bin/sh", "-c", "sleep 99 & sleep 99 & wait", flags=["--detach"])
         # What was forked before the exec returned was moved; what is forked later starts where its parent is.
         assert not os.path.exists(f"{directory}:exec")
-        wait_until(lambda: sleepers(directory) == 2 * count)
+        wait_until(lambda count=count: sleepers(directory) == 2 * count)
 
 
 def sleepers(directory):

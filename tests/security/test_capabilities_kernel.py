@@ -15,8 +15,7 @@ from helpers.requires import requires
 
 from capsule._ext import capset, proc
 from capsule.protocol import tail_plan
-from capsule.security import apply
-from capsule.security import plan as security
+from capsule.security import apply, plan as security
 from capsule.spec.model import Config, Process
 
 pytestmark = [requires("root", "gcc")]

@@ -1,8 +1,7 @@
 """Device rules: the folded default and exceptions decide as the ordered list does."""
 
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from capsule import log
 from capsule.cgroups.v1 import devices

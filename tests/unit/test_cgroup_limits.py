@@ -3,8 +3,7 @@
 import errno
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from capsule import log
 from capsule.cgroups import cgroupfs, limits

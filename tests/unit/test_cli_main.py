@@ -8,8 +8,7 @@ import types
 import pytest
 
 import capsule.cli
-from capsule.cli import cmd_version, output
-from capsule.cli import main as entry
+from capsule.cli import cmd_version, main as entry, output
 from capsule.errors import CapsuleError, ChildError, NotFound
 from capsule.spec.load import load_config
 

@@ -6,9 +6,7 @@ A plan is two lists, before and after the change of root, of operations that are
 from __future__ import annotations
 
 from capsule.errors import SpecError, Unsupported
-from capsule.rootfs import cgroupfs, devices, masks, operations
-from capsule.rootfs import console as consoles
-from capsule.rootfs import mounts as mount_operations
+from capsule.rootfs import cgroupfs, console as consoles, devices, masks, mounts as mount_operations, operations
 from capsule.rootfs.operations import Operation
 from capsule.rootfs.plan.mounts import Planner, clean
 

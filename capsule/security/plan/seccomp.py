@@ -13,7 +13,7 @@ import marshal
 import posix
 
 from capsule._ext import seccomp as ext
-from capsule.errors import SpecError, Unsupported
+from capsule.errors import SpecError, Unsupported, errno_text
 
 # SECCOMP_FILTER_FLAG_* of linux/seccomp.h.
 FLAGS = {
@@ -125,7 +125,7 @@ def _open_directory(path, warn):
                 return -1  # the first container of a state root is planned before the root is made
             fd = posix.open(path, flags)
     except OSError as err:
-        warn(f"compiling seccomp profile without cache {path!r}: {posix.strerror(err.errno).lower()}")
+        warn(f"compiling seccomp profile without cache {path!r}: {errno_text(err.errno)}")
         return -1
     if _is_private(posix.fstat(fd), 0o040000):
         return fd
@@ -210,7 +210,7 @@ def store(dir_fd, key, program, library, warn) -> None:
         finally:
             posix.close(fd)
     except OSError as err:
-        warn(f"seccomp cache entry {key[:16]} not written: {posix.strerror(err.errno).lower()}")
+        warn(f"seccomp cache entry {key[:16]} not written: {errno_text(err.errno)}")
 
 
 def _evict(dir_fd):
