@@ -6,11 +6,11 @@ ARGS ?=
 
 ifdef CI
 export CAPSULE_WERROR = 1
-export CAPSULE_REQUIRE ?= root,runtime,stop,noseal,busybox,gcc,podman
+export CAPSULE_REQUIRE ?= root,runtime,stop,noseal,busybox,gcc,podman,buildah
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build build-test test test-unit test-all demo bench lint clean
+.PHONY: help bootstrap build build-test test test-unit test-all test-engines demo bench lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-unit: build ## run the tests that need neither root nor containers
 
 test-all: build-test ## run the tests, the repeating ones too
 	@$(PYTEST) -m "stress or not stress" $(ARGS)
+
+test-engines: bootstrap-engines build ## run podman, Docker, containerd and buildah on capsule, runc and crun
+	@CAPSULE_ENGINES=$${CAPSULE_ENGINES:-capsule,runc,crun} $(PYTEST) tests/engines $(ARGS)
 
 demo: bootstrap-demo build ## run a container from the host's busybox and look at it (needs root)
 	@$(PYTHON_OF_TREE) tools/demo

@@ -1,0 +1,1 @@
+"""What scenarios are made of: enclosures, images, runtimes, engines and the report (docs/engines.md)."""
