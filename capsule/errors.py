@@ -14,7 +14,10 @@ def errno_text(errno: int | None) -> str:
 
 
 class CapsuleError(Exception):
-    """A failed operation: `operation subject: cause`. `errno` is 0 where no system call failed."""
+    """A failed operation: `operation subject: cause`. `errno` is 0 where no system call failed.
+
+    `details` holds what is too long for one line, under names of its own: "hook_output".
+    """
 
     exit_status = 1
 
@@ -25,6 +28,7 @@ class CapsuleError(Exception):
         self.subject = subject
         self.cause = cause
         self.errno = errno or 0
+        self.details: dict = {}
         Exception.__init__(self, operation, subject, cause)
 
     def __str__(self) -> str:

@@ -36,14 +36,29 @@ static void send_message(int fd, const struct message *message)
 		rt6(__NR_sendto, fd, message, size, RT_MSG_NOSIGNAL, 0, 0);
 }
 
+/*
+ * What was refused lies in our root, which ends with us: R looks at it before it closes its end. A filter that
+ * denies read(2) costs only that explanation.
+ */
+static void wait_for_reader(int fd, uint32_t step)
+{
+	char byte;
+
+	if (step == TAIL_STEP_EXEC || step == TAIL_STEP_CWD)
+		while (rt3(__NR_read, fd, &byte, sizeof(byte)) == -EINTR)
+			;
+}
+
 _Noreturn void capsule_tail_fail_with(const struct tail_error *record)
 {
 	struct message message = {CAPSULE_MSG_ERROR, sizeof(*record), *record};
 
-	if (capsule_tail.failure)
+	if (capsule_tail.failure) {
 		*capsule_tail.failure = *record;
-	else
-		send_message(capsule_tail.report_fd, &message);
+		rt_exit(1);
+	}
+	send_message(capsule_tail.report_fd, &message);
+	wait_for_reader(capsule_tail.report_fd, record->step);
 	rt_exit(1);
 }
 

@@ -185,7 +185,7 @@ class ParentChildProcess(ParentProcess):
         elif kind == messages.FAILED:
             raise messages.decode_failure(payload)
         elif kind == messages.ERROR:
-            raise tail_error.from_payload(payload, self.config.process_config)
+            raise tail_error.from_payload(payload, self.config.process_config, self.pid)
         elif kind == messages.STOP:
             posix.kill(self.pid, _SIGSTOP)
             messages.send(self.channel_fd, messages.ACK)

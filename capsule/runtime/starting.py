@@ -11,6 +11,8 @@ from capsule.protocol import messages
 from capsule.runtime import destruction, hooks, status as statuses, tail_error
 from capsule.state import store as stores
 
+_DEATH_MS = 1000  # how long a tail that reported its failure may take to go
+
 
 def start(container) -> None:
     """Have the tail execute the program; returns when execve(2) has happened.
@@ -31,24 +33,31 @@ def start(container) -> None:
         # One that this very run created cannot have been paused yet.
         if container.process is None and container.is_frozen():
             statuses.PausedStatusBehavior(container.id).start()
-        _execute(container, fd)
+        failure = _execute(container, fd)
     finally:
         posix.close(fd)
+    if failure is not None:
+        # It waited for that close, so that what it failed at could be looked at.
+        container.init_process().wait(_DEATH_MS)
+        raise failure
     if "poststart" in extra.get("hooks", []):
         _poststart(container)
 
 
-def _execute(container, fd: int) -> None:
+def _execute(container, fd: int) -> CapsuleError | None:
+    """Say START; returns what the tail failed at, None when it has executed. Raises ChildError."""
     try:
         messages.send(fd, messages.START)
         kind, payload, _ = messages.receive(fd)
     except OSError as err:
         raise ChildError("start", container.id, "its first process died", errno=0) from err
     if kind == messages.ERROR:
-        spec = container.config.process
-        raise tail_error.from_payload(payload, spec)
+        init = container.init_process()
+        pid = init.pid if init.is_alive() else 0
+        return tail_error.from_payload(payload, container.config.process, pid)
     if kind != 0:
         raise ChildError("start", container.id, f"unexpected message {kind} of its first process")
+    return None
 
 
 def _poststart(container) -> None:

@@ -131,6 +131,8 @@ class Tail:
             return EXECUTED
         kind, length = struct.unpack("=II", data[:8])
         assert (kind, length) == (ERROR, len(data) - 8)
+        # T waits for our end to close, so that its root can be looked at.
+        (sock or self.sync).shutdown(socket.SHUT_WR)
         return tail_plan.decode_error(data[8:])
 
     def wait(self) -> int:
