@@ -41,7 +41,8 @@ int capsule_capset_set(const struct capsule_capset *sets)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {
-		{ (uint32_t)sets->effective, (uint32_t)sets->permitted, (uint32_t)sets->inheritable },
+		{ (uint32_t)sets->effective, (uint32_t)sets->permitted,
+		  (uint32_t)sets->inheritable },
 		{ sets->effective >> 32, sets->permitted >> 32, sets->inheritable >> 32 },
 	};
 

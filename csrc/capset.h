@@ -1,6 +1,6 @@
 /*
- * The calling thread's capability sets (man 7 capabilities), as 64-bit masks: bit n is capability number n.
- * Every function returns 0 or a value >= 0, or -errno.
+ * The calling thread's capability sets (man 7 capabilities), as 64-bit masks: bit n is capability
+ * number n. Every function returns 0 or a value >= 0, or -errno.
  */
 #ifndef CAPSULE_CAPSET_H
 #define CAPSULE_CAPSET_H
@@ -18,13 +18,16 @@ int capsule_capset_get(struct capsule_capset *sets);
 int capsule_capset_set(const struct capsule_capset *sets);
 int capsule_capset_bounding(uint64_t *mask);
 /*
- * Leave only the bits of `keep` in the bounding set. -EPERM without CAP_SETPCAP, unless nothing has to go;
- * the set may be partly cut then.
+ * Leave only the bits of `keep` in the bounding set. -EPERM without CAP_SETPCAP, unless nothing has
+ * to go; the set may be partly cut then.
  */
 int capsule_capset_bounding_drop(uint64_t keep);
 int capsule_capset_ambient(uint64_t *mask);
 int capsule_capset_ambient_clear(void);
-/* Raise each bit of `mask`; *failed has those the kernel refused (not permitted or not inheritable). */
+/*
+ * Raise each bit of `mask`; *failed has those the kernel refused (not permitted or not
+ * inheritable).
+ */
 int capsule_capset_ambient_raise(uint64_t mask, uint64_t *failed);
 
 #endif

@@ -16,8 +16,8 @@
 #include <sys/stat.h>
 
 /* What the target keeps of its own. */
-#define CAPSULE_COPYUP_KEEP_UID	 0x1u
-#define CAPSULE_COPYUP_KEEP_GID	 0x2u
+#define CAPSULE_COPYUP_KEEP_UID 0x1u
+#define CAPSULE_COPYUP_KEEP_GID 0x2u
 #define CAPSULE_COPYUP_KEEP_MODE 0x4u
 
 /*

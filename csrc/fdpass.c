@@ -64,8 +64,10 @@ long capsule_fdpass_recv(int fd, void *data, size_t size, int *fds, size_t *coun
 		char space[CMSG_SPACE(sizeof(int) * CAPSULE_FDPASS_MAX)];
 	} control;
 	struct iovec iov = { .iov_base = data, .iov_len = size };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = &control, .msg_controllen = sizeof(control) };
+	struct msghdr message = { .msg_iov = &iov,
+				  .msg_iovlen = 1,
+				  .msg_control = &control,
+				  .msg_controllen = sizeof(control) };
 	ssize_t got;
 
 	*count = 0;
@@ -89,7 +91,8 @@ static int beneath(int dir_fd, const char *name, struct sockaddr_un *address)
 
 	memset(address, 0, sizeof(*address));
 	address->sun_family = AF_UNIX;
-	length = snprintf(address->sun_path, sizeof(address->sun_path), "/proc/self/fd/%d/%s", dir_fd, name);
+	length = snprintf(address->sun_path, sizeof(address->sun_path), "/proc/self/fd/%d/%s",
+			  dir_fd, name);
 	return length < (int)sizeof(address->sun_path) ? 0 : -ENAMETOOLONG;
 }
 

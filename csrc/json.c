@@ -15,12 +15,12 @@ struct frame {
 	uint32_t node;
 	uint32_t key;
 	uint32_t items;
-	uint32_t inside;	/* 1 while the current item is being read: it belongs to the path */
+	uint32_t inside; /* 1 while the current item is being read: it belongs to the path */
 };
 
 struct parser {
 	struct capsule_json *json;
-	char *begin;	/* the private copy; it ends with a NUL, which no token contains */
+	char *begin; /* the private copy; it ends with a NUL, which no token contains */
 	char *at;
 	char *end;
 	struct capsule_json_error *error;
@@ -120,8 +120,12 @@ static void path_fill(const struct parser *p, char *path)
 	}
 }
 
-/* Fill the error for a place in the text; line and column are counted later, from the caller's input. */
-static int fail_with(struct parser *p, const char *at, const char *message, const char *detail, size_t length)
+/*
+ * Fill the error for a place in the text; line and column are counted later, from the caller's
+ * input.
+ */
+static int fail_with(struct parser *p, const char *at, const char *message, const char *detail,
+		     size_t length)
 {
 	char shown[64] = "";
 
@@ -165,7 +169,8 @@ static int add_node(struct parser *p, uint32_t type, uint32_t *index)
 
 	if (json->count == json->capacity) {
 		uint32_t capacity = json->capacity * 2;
-		struct capsule_json_node *nodes = reallocarray(json->nodes, capacity, sizeof(*nodes));
+		struct capsule_json_node *nodes = reallocarray(json->nodes, capacity,
+							       sizeof(*nodes));
 
 		if (!nodes)
 			return -ENOMEM;
@@ -198,7 +203,7 @@ static int hex4(const char *text)
 		else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
 			value |= (c | 0x20) - 'a' + 10;
 		else
-			return -1;	/* the terminating NUL too, so nothing beyond it is read */
+			return -1; /* the terminating NUL too, so nothing beyond it is read */
 	}
 	return value;
 }
@@ -275,18 +280,18 @@ static int utf8_length(const unsigned char *at)
 		length = 2;
 	} else if ((at[0] & 0xf0) == 0xe0) {
 		length = 3;
-		low = at[0] == 0xe0 ? 0xa0 : 0x80;	/* no overlong forms */
-		high = at[0] == 0xed ? 0x9f : 0xbf;	/* no surrogates */
+		low = at[0] == 0xe0 ? 0xa0 : 0x80;  /* no overlong forms */
+		high = at[0] == 0xed ? 0x9f : 0xbf; /* no surrogates */
 	} else if (at[0] >= 0xf0 && at[0] <= 0xf4) {
 		length = 4;
 		low = at[0] == 0xf0 ? 0x90 : 0x80;
-		high = at[0] == 0xf4 ? 0x8f : 0xbf;	/* nothing above U+10FFFF */
+		high = at[0] == 0xf4 ? 0x8f : 0xbf; /* nothing above U+10FFFF */
 	} else {
 		return 0;
 	}
 	if (at[1] < low || at[1] > high)
 		return 0;
-	for (int i = 2; i < length; i++)	/* stops at the terminating NUL at the latest */
+	for (int i = 2; i < length; i++) /* stops at the terminating NUL at the latest */
 		if ((at[i] & 0xc0) != 0x80)
 			return 0;
 	return length;
@@ -305,7 +310,7 @@ static int parse_string(struct parser *p, struct capsule_json_node *node)
 			break;
 		case QUOTE:
 			p->at++;
-			*out = '\0';	/* at most on the closing quote */
+			*out = '\0'; /* at most on the closing quote */
 			node->type = CAPSULE_JSON_STRING;
 			node->length = (uint32_t)(out - start);
 			node->value.text = start;
@@ -316,7 +321,8 @@ static int parse_string(struct parser *p, struct capsule_json_node *node)
 				return r;
 			break;
 		case CONTROL:
-			return fail_expected(p, *p->at ? "control character in a string" : "NUL in a string");
+			return fail_expected(p, *p->at ? "control character in a string"
+						       : "NUL in a string");
 		case WIDE:
 			length = utf8_length((const unsigned char *)p->at);
 			if (!length)
@@ -334,7 +340,10 @@ static int is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-/* Check a number's grammar; p->at is left behind it. Returns 1 where it has a fraction or an exponent. */
+/*
+ * Check a number's grammar; p->at is left behind it. Returns 1 where it has a fraction or an
+ * exponent.
+ */
 static int scan_number(struct parser *p)
 {
 	int real = 0;
@@ -402,7 +411,11 @@ static int parse_number(struct parser *p, struct capsule_json_node *node)
 
 static int parse_word(struct parser *p, struct capsule_json_node *node)
 {
-	static const struct { const char *text; size_t length; uint32_t type; } words[] = {
+	static const struct {
+		const char *text;
+		size_t length;
+		uint32_t type;
+	} words[] = {
 		{ "null", 4, CAPSULE_JSON_NULL },
 		{ "true", 4, CAPSULE_JSON_TRUE },
 		{ "false", 5, CAPSULE_JSON_FALSE },
@@ -423,7 +436,8 @@ static int fail_depth(struct parser *p)
 {
 	fail(p, p->at, "");
 	p->error->path[0] = '\0';
-	snprintf(p->error->message, sizeof(p->error->message), "nested deeper than %u levels", p->max_depth);
+	snprintf(p->error->message, sizeof(p->error->message), "nested deeper than %u levels",
+		 p->max_depth);
 	return -EINVAL;
 }
 
@@ -459,8 +473,8 @@ static int parse_value(struct parser *p)
 		return open_container(p, index, CAPSULE_JSON_ARRAY);
 	case '"':
 		return parse_string(p, &p->json->nodes[index]);
-	case '-': case '0': case '1': case '2': case '3': case '4':
-	case '5': case '6': case '7': case '8': case '9':
+	case '-':
+	case '0' ... '9':
 		return parse_number(p, &p->json->nodes[index]);
 	default:
 		return parse_word(p, &p->json->nodes[index]);
@@ -489,7 +503,8 @@ static int fail_duplicate(struct parser *p, const struct capsule_json_node *key)
 	return fail_with(p, key->value.text - 1, "duplicate key", key->value.text, key->length);
 }
 
-static const struct capsule_json_node *find_duplicate(const struct capsule_json_node **keys, uint32_t count)
+static const struct capsule_json_node *find_duplicate(const struct capsule_json_node **keys,
+						      uint32_t count)
 {
 	if (count > FEW_KEYS) {
 		qsort(keys, count, sizeof(*keys), compare_key_pointers);
@@ -518,7 +533,8 @@ static int check_keys(struct parser *p, uint32_t object, uint32_t count)
 	}
 	for (uint32_t i = 0; i < count; i++) {
 		keys[i] = &nodes[index++];
-		index = nodes[index].type >= CAPSULE_JSON_ARRAY ? nodes[index].value.next : index + 1;
+		index = nodes[index].type >= CAPSULE_JSON_ARRAY ? nodes[index].value.next
+								: index + 1;
 	}
 	duplicate = find_duplicate(keys, count);
 	if (keys != few)
@@ -580,8 +596,9 @@ static int parse_next(struct parser *p)
 		return close_container(p);
 	if (frame->items > 0) {
 		if (*p->at != ',')
-			return fail_expected(p, is_object ? "expected a comma or a closing brace" :
-					     "expected a comma or a closing bracket");
+			return fail_expected(p, is_object
+							? "expected a comma or a closing brace"
+							: "expected a comma or a closing bracket");
 		p->at++;
 	}
 	if (is_object) {
@@ -599,7 +616,8 @@ static int parse_document(struct parser *p)
 	int r;
 
 	if (p->end - p->at >= 3 && memcmp(p->at, "\xef\xbb\xbf", 3) == 0)
-		return fail(p, p->at, "the document begins with a byte order mark; save it as plain UTF-8");
+		return fail(p, p->at,
+			    "the document begins with a byte order mark; save it as plain UTF-8");
 	skip_blanks(p);
 	if (p->at == p->end)
 		return fail(p, p->at, "the document is empty");

@@ -112,7 +112,8 @@ void capsule_json_write_integer(struct capsule_json_writer *writer, int64_t valu
 {
 	char text[24];
 
-	capsule_json_write(writer, text, (size_t)snprintf(text, sizeof(text), "%lld", (long long)value));
+	capsule_json_write(writer, text,
+			   (size_t)snprintf(text, sizeof(text), "%lld", (long long)value));
 }
 
 void capsule_json_write_natural(struct capsule_json_writer *writer, uint64_t value)

@@ -426,7 +426,9 @@ static void check(PyStatus status)
 }
 
 #if PY_VERSION_HEX >= 0x030d0000
-/* Made by the main phase of a start since 3.13, on first use before. Not exported by libpython.so. */
+/*
+ * Made by the main phase of a start since 3.13, on first use before. Not exported by libpython.so.
+ */
 PyStatus _PyCodec_InitRegistry(PyInterpreterState *interpreter) __attribute__((weak));
 
 static void prepare_codecs(void)

@@ -7,7 +7,7 @@
 #include "launcher_lean.h"
 
 /* A power of two, twice what a `run` needs; what does not fit is made anew each time. */
-#define SLOTS	8192
+#define SLOTS 8192
 #define ENTRIES (SLOTS / 4 * 3)
 
 /* Entries lie densely and slots are small: a sparse table would touch a page for each string. */

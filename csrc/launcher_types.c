@@ -13,7 +13,7 @@
 
 #include "launcher_lean.h"
 
-#define MEMBERS_MAX   48
+#define MEMBERS_MAX 48
 #define FULL_NAME_MAX 128
 
 /* What type() puts into the slots of a class with __init__ and __str__; not exported by Python. */

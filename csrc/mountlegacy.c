@@ -102,18 +102,19 @@ int capsule_mountlegacy_setattr(int mount_fd, uint64_t set, uint64_t clear, int 
 
 	if (now < 0)
 		return (int)now;
-	return capsule_mountlegacy_mount(-1, NULL, mount_fd, NULL,
-					 MS_REMOUNT | MS_BIND |
-						 attr_to_ms(((uint64_t)now & ~clear) | set),
-					 NULL, proc_fd);
+	return capsule_mountlegacy_mount(
+		-1, NULL, mount_fd, NULL,
+		MS_REMOUNT | MS_BIND | attr_to_ms(((uint64_t)now & ~clear) | set), NULL, proc_fd);
 }
 
 /*
- * Open the root of the mount that was just put on the target. The path is resolved again, so what is
- * found is checked: the root of a mount, another one than the target's, and for a bind the same object.
+ * Open the root of the mount that was just put on the target. The path is resolved again, so what
+ * is found is checked: the root of a mount, another one than the target's, and for a bind the same
+ * object.
  */
 static int reopen(const struct capsule_mount_target *target, int source_fd)
 {
+	const unsigned int wanted = STATX_BASIC_STATS | STATX_MNT_ID;
 	struct statx before, after, source;
 	int fd = capsule_openbeneath_open(target->root_fd, target->path, O_PATH, 0,
 					  CAPSULE_RESOLVE_IN_ROOT);
@@ -121,8 +122,8 @@ static int reopen(const struct capsule_mount_target *target, int source_fd)
 
 	if (fd < 0)
 		return fd;
-	if (statx(target->target_fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, &before) < 0 ||
-	    statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, &after) < 0)
+	if (statx(target->target_fd, "", AT_EMPTY_PATH, wanted, &before) < 0 ||
+	    statx(fd, "", AT_EMPTY_PATH, wanted, &after) < 0)
 		error = -errno;
 	else if (after.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT &&
 		 !(after.stx_attributes & STATX_ATTR_MOUNT_ROOT))

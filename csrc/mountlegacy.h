@@ -1,7 +1,7 @@
 /*
- * mount(2) in place of the calls that mountapi.c prefers, for kernels and filters that answer ENOSYS.
- * Targets are fds all the same: /proc/self/fd/N, reached from proc_fd and never from a path.
- * Functions return 0, a file descriptor or -errno; -ENOSYS if proc_fd is -1.
+ * mount(2) in place of the calls that mountapi.c prefers, for kernels and filters that answer
+ * ENOSYS. Targets are fds all the same: /proc/self/fd/N, reached from proc_fd and never from a
+ * path. Functions return 0, a file descriptor or -errno; -ENOSYS if proc_fd is -1.
  */
 #ifndef CAPSULE_MOUNTLEGACY_H
 #define CAPSULE_MOUNTLEGACY_H

@@ -1,9 +1,10 @@
 /*
  * The bootstrap's stages; see nsexec.h and docs/bootstrap.md.
  *
- * Library regime above `stage_one`, stage regime from there on: a stage reports FAILED and leaves by _exit.
- * clone(2) is called raw with a NULL stack (a fork): glibc's fork would run atfork handlers and rewrite its
- * own view of the process, and cannot take CLONE_PARENT or CLONE_INTO_CGROUP.
+ * Library regime above `stage_one`, stage regime from there on: a stage reports FAILED and leaves
+ * by _exit. clone(2) is called raw with a NULL stack (a fork): glibc's fork would run atfork
+ * handlers and rewrite its own view of the process, and cannot take CLONE_PARENT or
+ * CLONE_INTO_CGROUP.
  */
 #define _GNU_SOURCE
 #include "nsexec.h"
@@ -40,7 +41,10 @@ static pid_t clone_process(uint64_t flags, int cgroup_fd)
 {
 	struct clone_args args = { .flags = flags, .exit_signal = SIGCHLD };
 
-	/* CLONE_PARENT takes the exit signal from the parent's own; clone3 wants it to be 0 (man 2 clone). */
+	/*
+	 * CLONE_PARENT takes the exit signal from the parent's own; clone3 wants it to be 0 (man 2
+	 * clone).
+	 */
 	if (flags & CLONE_PARENT)
 		args.exit_signal = 0;
 	if (cgroup_fd >= 0) {
@@ -51,7 +55,9 @@ static pid_t clone_process(uint64_t flags, int cgroup_fd)
 	return pid < 0 ? -errno : pid;
 }
 
-/* What clone3 answers when it cannot put the child into that cgroup, although another way may work. */
+/*
+ * What clone3 answers when it cannot put the child into that cgroup, although another way may work.
+ */
 static int cgroup_clone_refused(int error)
 {
 	return error == -EAGAIN || error == -EBUSY || error == -ENOSYS || error == -EACCES ||
@@ -109,7 +115,8 @@ static void send_failed(int fd, int error, const char *operation, const char *su
 	capsule_fdpass_send(fd, message, at, NULL, 0);
 }
 
-__attribute__((noreturn)) static void bail(int fd, int error, const char *operation, const char *subject)
+__attribute__((noreturn)) static void bail(int fd, int error, const char *operation,
+					   const char *subject)
 {
 	send_failed(fd, -error, operation, subject);
 	_exit(1);
@@ -138,7 +145,9 @@ static void join_cgroups(const struct capsule_cgroup_join *cgroups, int joined, 
 {
 	int ret;
 
-	/* `tasks` moves one thread and does not wait for an RCU grace period as cgroup.procs does. */
+	/*
+	 * `tasks` moves one thread and does not wait for an RCU grace period as cgroup.procs does.
+	 */
 	for (unsigned int i = 0; i < cgroups->tasks_count; i++) {
 		ret = write_zero(cgroups->tasks_fds[i]);
 		if (ret < 0)
@@ -157,24 +166,35 @@ static void join_cgroups(const struct capsule_cgroup_join *cgroups, int joined, 
 static const char *ns_name(int type)
 {
 	switch (type) {
-	case CLONE_NEWUSER: return "user namespace";
-	case CLONE_NEWCGROUP: return "cgroup namespace";
-	case CLONE_NEWIPC: return "ipc namespace";
-	case CLONE_NEWUTS: return "uts namespace";
-	case CLONE_NEWNET: return "network namespace";
-	case CLONE_NEWPID: return "pid namespace";
-	case CLONE_NEWNS: return "mount namespace";
-	case CLONE_NEWTIME: return "time namespace";
-	default: return "namespace";
+	case CLONE_NEWUSER:
+		return "user namespace";
+	case CLONE_NEWCGROUP:
+		return "cgroup namespace";
+	case CLONE_NEWIPC:
+		return "ipc namespace";
+	case CLONE_NEWUTS:
+		return "uts namespace";
+	case CLONE_NEWNET:
+		return "network namespace";
+	case CLONE_NEWPID:
+		return "pid namespace";
+	case CLONE_NEWNS:
+		return "mount namespace";
+	case CLONE_NEWTIME:
+		return "time namespace";
+	default:
+		return "namespace";
 	}
 }
 
 /*
- * Join what is not a user namespace. Before the user namespace (`may_wait`) we still have the caller's
- * privilege, which is what a namespace owned by the host wants; one owned by the user namespace to come
- * answers EPERM to an unprivileged caller and is tried again with the privilege inside.
+ * Join what is not a user namespace. Before the user namespace (`may_wait`) we still have the
+ * caller's privilege, which is what a namespace owned by the host wants; one owned by the user
+ * namespace to come answers EPERM to an unprivileged caller and is tried again with the privilege
+ * inside.
  */
-static unsigned int join_others(const struct capsule_nsexec *request, unsigned int done, int may_wait)
+static unsigned int join_others(const struct capsule_nsexec *request, unsigned int done,
+				int may_wait)
 {
 	for (unsigned int i = 0; i < request->join_count; i++) {
 		const struct capsule_ns_join *join = &request->join[i];
@@ -208,7 +228,10 @@ static void join_pid_namespace(const struct capsule_nsexec *request)
 		bail(request->sync_fd, -errno, "join", ns_name(CLONE_NEWPID));
 }
 
-/* EINVAL: uid 0 has no mapping inside; the capabilities of a user namespace's maker are enough then. */
+/*
+ * EINVAL: uid 0 has no mapping inside; the capabilities of a user namespace's maker are enough
+ * then.
+ */
 static void become_root_inside(int sync_fd)
 {
 	/* EPERM: the setgroups file says deny; T refuses a list of groups it cannot set. */
@@ -242,7 +265,10 @@ static void enter_user_namespace(const struct capsule_nsexec *request)
 
 static void make_namespaces(const struct capsule_nsexec *request)
 {
-	/* pid takes effect by the clone itself; cgroup after the join, so that its root is the container's. */
+	/*
+	 * pid takes effect by the clone itself; cgroup after the join, so that its root is the
+	 * container's.
+	 */
 	unsigned int flags = request->unshare & ~(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWTIME);
 
 	if (flags && unshare(flags) < 0)
@@ -300,7 +326,10 @@ static int compare_int(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
-/* Close every descriptor but stdio, the payload's and ours; ours survive the execve, nothing else does. */
+/*
+ * Close every descriptor but stdio, the payload's and ours; ours survive the execve, nothing else
+ * does.
+ */
 static int keep_only(const struct capsule_tail_exec *request)
 {
 	int keep[CAPSULE_KEEP_MAX + 2];
@@ -317,7 +346,8 @@ static int keep_only(const struct capsule_tail_exec *request)
 	keep[count++] = request->program_fd;
 	qsort(keep, count, sizeof(keep[0]), compare_int);
 	for (unsigned int i = 0; i < count; i++) {
-		if ((unsigned int)keep[i] > next && syscall(SYS_close_range, next, keep[i] - 1, 0) < 0)
+		if ((unsigned int)keep[i] > next &&
+		    syscall(SYS_close_range, next, keep[i] - 1, 0) < 0)
 			return -errno;
 		if ((unsigned int)keep[i] >= next)
 			next = (unsigned int)keep[i] + 1;
@@ -342,8 +372,8 @@ static void format_number(int number, char text[16])
 }
 
 /*
- * The payload leads a session of its own. Done by the process that becomes T: a session leader that exits,
- * as a cloning S2 does, has its terminal's foreground processes killed by SIGHUP.
+ * The payload leads a session of its own. Done by the process that becomes T: a session leader that
+ * exits, as a cloning S2 does, has its terminal's foreground processes killed by SIGHUP.
  */
 static int lead_session(int tty_fd)
 {

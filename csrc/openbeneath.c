@@ -13,9 +13,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define LINKS_MAX 40	/* as the kernel's own limit, man 7 path_resolution */
-#define OPENS_MAX 65536 /* of one walk: a hostile tree of "a/../a/.." must not keep us for minutes */
-#define RETRIES_MAX 128 /* of openat2's EAGAIN: a rename or mount anywhere while ".." was resolved */
+#define LINKS_MAX 40 /* as the kernel's own limit, man 7 path_resolution */
+/* Of one walk: a hostile tree of "a/../a/.." must not keep us for minutes. */
+#define OPENS_MAX 65536
+/* Of openat2's EAGAIN: a rename or mount anywhere while ".." was resolved. */
+#define RETRIES_MAX 128
 #define PARENT_MODE 0755
 
 static void close_keep(int fd)
@@ -27,22 +29,22 @@ static void close_keep(int fd)
 	errno = saved;
 }
 
-/* ---- the walker ------------------------------------------------------------------------------- */
+/* ---- the walker ------------------------------------------------------------------------------ */
 
 enum make { MAKE_NOTHING, MAKE_DIR, MAKE_FILE };
 
 struct walk {
 	int root_fd;
-	int fd;			  /* O_PATH of the directory reached; root_fd itself is never closed */
-	unsigned int links;	  /* expanded so far */
-	unsigned int opens;	  /* components opened so far */
+	int fd;		    /* O_PATH of the directory reached; root_fd is never closed */
+	unsigned int links; /* expanded so far */
+	unsigned int opens; /* components opened so far */
 	unsigned long long resolve;
 	enum make make;
-	mode_t mode;		  /* of the last component, if made */
-	bool created;		  /* the last component was made */
+	mode_t mode;  /* of the last component, if made */
+	bool created; /* the last component was made */
 	struct stat root;
-	char done[PATH_MAX];	  /* real names from the root to fd, without a leading slash */
-	char rest[PATH_MAX];	  /* what is still to be walked */
+	char done[PATH_MAX]; /* real names from the root to fd, without a leading slash */
+	char rest[PATH_MAX]; /* what is still to be walked */
 };
 
 static void walk_set_fd(struct walk *w, int fd)
@@ -110,13 +112,16 @@ static int walk_up(struct walk *w)
 			return -ELOOP;
 		fd = openat(w->fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (fd < 0)
-			return errno == ELOOP || errno == ENOTDIR || errno == ENOENT ? -EAGAIN : -errno;
+			return errno == ELOOP || errno == ENOTDIR || errno == ENOENT ? -EAGAIN
+										     : -errno;
 		walk_set_fd(w, fd);
 	}
 	return 0;
 }
 
-/* Is this one of procfs's links to an object? The ordinary ones there are relative ("self/mounts"). */
+/*
+ * Is this one of procfs's links to an object? The ordinary ones there are relative ("self/mounts").
+ */
 static bool is_magic_link(int link_fd, const char *text)
 {
 	struct statfs fs;
@@ -166,7 +171,8 @@ static int walk_make(struct walk *w, const char *name, bool last)
 	int fd, result = 0;
 
 	if (file) {
-		fd = openat(w->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, w->mode);
+		fd = openat(w->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+			    w->mode);
 		result = fd < 0 ? -errno : 0;
 		close_keep(fd);
 	} else if (mkdirat(w->fd, name, last ? w->mode : PARENT_MODE) < 0) {
@@ -341,7 +347,7 @@ int capsule_openbeneath_walk(int root_fd, const char *path, int flags, mode_t mo
 	return result;
 }
 
-/* ---- the kernel's resolver -------------------------------------------------------------------- */
+/* ---- the kernel's resolver ------------------------------------------------------------------- */
 
 int capsule_openbeneath_open(int root_fd, const char *path, int flags, mode_t mode,
 			     unsigned long long resolve)
@@ -370,7 +376,7 @@ int capsule_openbeneath_open(int root_fd, const char *path, int flags, mode_t mo
 	return capsule_openbeneath_walk(root_fd, path, flags, mode, resolve);
 }
 
-/* ---- creation --------------------------------------------------------------------------------- */
+/* ---- creation -------------------------------------------------------------------------------- */
 
 static int ensure(int root_fd, const char *path, enum make make, mode_t mode,
 		  unsigned long long resolve, bool *created)
@@ -380,7 +386,8 @@ static int ensure(int root_fd, const char *path, enum make make, mode_t mode,
 	int result;
 
 	*created = false;
-	result = capsule_openbeneath_open(root_fd, path, flags, 0, resolve | CAPSULE_RESOLVE_IN_ROOT);
+	result = capsule_openbeneath_open(root_fd, path, flags, 0,
+					  resolve | CAPSULE_RESOLVE_IN_ROOT);
 	if (result != -ENOENT) {
 		struct stat st;
 
@@ -414,11 +421,13 @@ int capsule_openbeneath_ensure_file(int root_fd, const char *path, mode_t mode,
 	return ensure(root_fd, path, MAKE_FILE, mode, resolve, created);
 }
 
-/* ---- single components ------------------------------------------------------------------------ */
+/* ---- single components ----------------------------------------------------------------------- */
 
 static int is_component(const char *name)
 {
-	return name[0] && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, "..") ? 0 : -EINVAL;
+	if (!name[0] || strchr(name, '/') || !strcmp(name, ".") || !strcmp(name, ".."))
+		return -EINVAL;
+	return 0;
 }
 
 static bool node_matches(const struct stat *st, mode_t mode, dev_t rdev)
@@ -444,7 +453,8 @@ int capsule_openbeneath_mknod(int dir_fd, const char *name, mode_t mode, dev_t r
 	old = umask(0);
 	result = mknodat(dir_fd, name, mode, rdev) < 0 ? -errno : 0;
 	umask(old);
-	if (result == 0 && (uid || gid) && fchownat(dir_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
+	if (result == 0 && (uid || gid) &&
+	    fchownat(dir_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
 		result = -errno;
 	return result < 0 ? result : 1;
 }

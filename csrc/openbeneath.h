@@ -1,11 +1,13 @@
 /*
- * Paths inside a root that may be hostile: every lookup starts at a directory fd and cannot leave it.
+ * Paths inside a root that may be hostile: every lookup starts at a directory fd and cannot leave
+ * it.
  *
  * The kernel resolves (openat2, Linux 5.6); where openat2 is missing or refused, a walker opens one
  * component at a time with O_NOFOLLOW and expands symbolic links itself, in the root.
  *
- * Functions return 0, a file descriptor (O_CLOEXEC, the caller's) or -errno. The functions that create
- * set the process's umask to 0 for the one call, so that modes are exact: single-threaded callers only.
+ * Functions return 0, a file descriptor (O_CLOEXEC, the caller's) or -errno. The functions that
+ * create set the process's umask to 0 for the one call, so that modes are exact: single-threaded
+ * callers only.
  */
 #ifndef CAPSULE_OPENBENEATH_H
 #define CAPSULE_OPENBENEATH_H

@@ -8,10 +8,9 @@
 #include <linux/bpf_common.h>
 #include <linux/seccomp.h>
 
-#define PLAN_SECCOMP_FLAGS                                               \
-	(SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_LOG |           \
-	 SECCOMP_FILTER_FLAG_SPEC_ALLOW | SECCOMP_FILTER_FLAG_NEW_LISTENER | \
-	 PLAN_SECCOMP_WAIT_KILLABLE)
+#define PLAN_SECCOMP_FLAGS                                                                      \
+	(SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_LOG | SECCOMP_FILTER_FLAG_SPEC_ALLOW | \
+	 SECCOMP_FILTER_FLAG_NEW_LISTENER | PLAN_SECCOMP_WAIT_KILLABLE)
 #define PLAN_SECCOMP_WAIT_KILLABLE (1u << 5) /* headers before Linux 5.19 lack it */
 
 #define GROUPS_MAX 65536
@@ -83,7 +82,7 @@ static int take_exact_strings(const char *data, uint32_t len, uint32_t count,
 		ends += !data[i];
 	if (ends != count || (len && data[len - 1]))
 		return -EINVAL;
-	*out = (struct plan_strings){data, len, count};
+	*out = (struct plan_strings){ data, len, count };
 	return 0;
 }
 
@@ -147,8 +146,8 @@ static int take_hook(const struct plan_bytes *body, struct tail_hook *hook)
 		return -EINVAL;
 	args = after_strings(all.data, 1);
 	env = after_strings(args, head.args);
-	hook->args = (struct plan_strings){args, (uint32_t)(env - args), head.args};
-	hook->env = (struct plan_strings){env, (uint32_t)(all.data + all.len - env), head.env};
+	hook->args = (struct plan_strings){ args, (uint32_t)(env - args), head.args };
+	hook->env = (struct plan_strings){ env, (uint32_t)(all.data + all.len - env), head.env };
 	return 0;
 }
 
@@ -242,7 +241,7 @@ static bool caps_valid(const struct tail_caps *caps, uint32_t last_cap)
 
 static bool base_valid(const struct tail_base *base)
 {
-	const int32_t fds[] = {base->sync_fd, base->start_fd, base->proc_fd, base->agent_fd};
+	const int32_t fds[] = { base->sync_fd, base->start_fd, base->proc_fd, base->agent_fd };
 	bool is_init = base->kind == TAIL_INIT;
 
 	if (!is_init && base->kind != TAIL_EXEC)
@@ -289,7 +288,7 @@ int capsule_plan_tail(const void *data, size_t size, struct tail_plan *plan)
 	uint32_t seen = 0;
 	int more;
 
-	*plan = (struct tail_plan){0};
+	*plan = (struct tail_plan){ 0 };
 	if (open_plan(data, size, TAIL_PLAN_MAGIC, &cursor))
 		return -EINVAL;
 	plan->hooks = cursor;
@@ -341,8 +340,8 @@ static bool absolute(const struct plan_strings *strings)
 static bool relay_valid(const struct relay_plan *plan)
 {
 	const struct relay_base *base = &plan->base;
-	const int32_t fds[] = {base->child_pidfd, base->master_fd, base->report_fd, base->state_fd,
-			       base->lock_fd};
+	const int32_t fds[] = { base->child_pidfd, base->master_fd, base->report_fd, base->state_fd,
+				base->lock_fd };
 
 	if (base->flags & ~RELAY_FLAGS_ALL || base->reserved || !fds_valid(fds, 5))
 		return false;
@@ -368,7 +367,7 @@ int capsule_plan_relay(const void *data, size_t size, struct relay_plan *plan)
 	uint32_t seen = 0;
 	int more;
 
-	*plan = (struct relay_plan){0};
+	*plan = (struct relay_plan){ 0 };
 	if (open_plan(data, size, RELAY_PLAN_MAGIC, &cursor))
 		return -EINVAL;
 	while ((more = next_record(&cursor, &record, &body)) > 0) {

@@ -1,8 +1,8 @@
 /*
  * The plans that the tail (S2 -> T) and the relay (R -> relay) are given, and their decoder.
  *
- * A plan is a header and a run of records, native byte order, everything padded with zero bytes to 8.
- * The decoder allocates nothing: what it returns points into the plan. It is strict, so that one
+ * A plan is a header and a run of records, native byte order, everything padded with zero bytes to
+ * 8. The decoder allocates nothing: what it returns points into the plan. It is strict, so that one
  * plan has one encoding: unknown types, duplicates (hooks excepted), set flags, dirty padding,
  * wrong counts and trailing bytes are all refused with -EINVAL.
  *
@@ -57,18 +57,18 @@ struct plan_cursor {
 /* ---- the tail ---- */
 
 enum tail_record {
-	TAIL_BASE = 1,	      /* struct tail_base */
-	TAIL_CAPS = 2,	      /* struct tail_caps */
-	TAIL_EXEC_PATH = 3,   /* one string */
-	TAIL_CWD = 4,	      /* one string */
-	TAIL_ARGS = 5,	      /* strings */
-	TAIL_ENV = 6,	      /* strings */
-	TAIL_GROUPS = 7,      /* u32 each; no record: setgroups is not called */
-	TAIL_SECCOMP = 8,     /* struct sock_filter each */
-	TAIL_APPARMOR = 9,    /* one string */
-	TAIL_SELINUX = 10,    /* one string */
-	TAIL_HOOK = 11,	      /* struct tail_hook_head, then its strings; repeats */
-	TAIL_HOOK_STATE = 12, /* bytes: stdin of the hooks */
+	TAIL_BASE = 1,	       /* struct tail_base */
+	TAIL_CAPS = 2,	       /* struct tail_caps */
+	TAIL_EXEC_PATH = 3,    /* one string */
+	TAIL_CWD = 4,	       /* one string */
+	TAIL_ARGS = 5,	       /* strings */
+	TAIL_ENV = 6,	       /* strings */
+	TAIL_GROUPS = 7,       /* u32 each; no record: setgroups is not called */
+	TAIL_SECCOMP = 8,      /* struct sock_filter each */
+	TAIL_APPARMOR = 9,     /* one string */
+	TAIL_SELINUX = 10,     /* one string */
+	TAIL_HOOK = 11,	       /* struct tail_hook_head, then its strings; repeats */
+	TAIL_HOOK_STATE = 12,  /* bytes: stdin of the hooks */
 	TAIL_AGENT_STATE = 13, /* bytes: what the seccomp agent is sent beside the listener */
 	TAIL_RECORDS
 };
@@ -78,7 +78,7 @@ enum tail_kind { TAIL_INIT = 1, TAIL_EXEC = 2 };
 enum tail_flag {
 	TAIL_HAS_PROCESS = 1, /* clear: wait, and refuse to start */
 	TAIL_NO_NEW_PRIVS = 2,
-	TAIL_WAIT_ACK = 4, /* send READY, go on at ACK */
+	TAIL_WAIT_ACK = 4,    /* send READY, go on at ACK */
 	TAIL_CWD_ENTERED = 8, /* S2 stands in cwd already, perhaps by a privilege that T lacks */
 };
 #define TAIL_FLAGS_ALL 15u
@@ -142,27 +142,27 @@ struct tail_plan {
 };
 
 /* What T was doing when it failed; the names are those of STEP_NAMES in tail_plan.py. */
-#define TAIL_STEPS(X)                                             \
-	X(MEMORY, "memory")	      /* mmap of pointer arrays */    \
-	X(SYNC, "sync")		      /* READY or its answer */       \
-	X(START, "start")	      /* accept on the start socket */ \
-	X(LABEL, "label")	      /* AppArmor or SELinux */       \
-	X(BOUNDING, "bounding set")   /* index: capability */         \
-	X(KEEPCAPS, "keep capabilities")                          \
-	X(GROUPS, "setgroups")                                    \
-	X(GID, "setgid")                                          \
-	X(UID, "setuid")                                          \
-	X(CAPSET, "capset")                                       \
-	X(AMBIENT, "ambient set")                                 \
-	X(PDEATHSIG, "parent death signal")                       \
-	X(CWD, "chdir")                                           \
-	X(GETCWD, "getcwd")	      /* cwd is outside the root */   \
-	X(NO_NEW_PRIVS, "no new privileges")                      \
-	X(SECCOMP, "seccomp")                                     \
-	X(AGENT, "seccomp agent")                                 \
-	X(HOOK, "startContainer hook") /* index; ETIMEDOUT or wait status */ \
-	X(HOOK_START, "start startContainer hook") /* index; errno of clone */ \
-	X(HOOK_EXEC, "execute startContainer hook") /* index; errno of execve */ \
+#define TAIL_STEPS(X)                                                                     \
+	X(MEMORY, "memory")	    /* mmap of pointer arrays */                          \
+	X(SYNC, "sync")		    /* READY or its answer */                             \
+	X(START, "start")	    /* accept on the start socket */                      \
+	X(LABEL, "label")	    /* AppArmor or SELinux */                             \
+	X(BOUNDING, "bounding set") /* index: capability */                               \
+	X(KEEPCAPS, "keep capabilities")                                                  \
+	X(GROUPS, "setgroups")                                                            \
+	X(GID, "setgid")                                                                  \
+	X(UID, "setuid")                                                                  \
+	X(CAPSET, "capset")                                                               \
+	X(AMBIENT, "ambient set")                                                         \
+	X(PDEATHSIG, "parent death signal")                                               \
+	X(CWD, "chdir")                                                                   \
+	X(GETCWD, "getcwd") /* cwd is outside the root */                                 \
+	X(NO_NEW_PRIVS, "no new privileges")                                              \
+	X(SECCOMP, "seccomp")                                                             \
+	X(AGENT, "seccomp agent")                                                         \
+	X(HOOK, "startContainer hook")		    /* index; ETIMEDOUT or wait status */ \
+	X(HOOK_START, "start startContainer hook")  /* index; errno of clone */           \
+	X(HOOK_EXEC, "execute startContainer hook") /* index; errno of execve */          \
 	X(EXEC, "execve")
 
 #define TAIL_STEP_ENUM(symbol, name) TAIL_STEP_##symbol,
@@ -191,7 +191,7 @@ enum relay_record {
 
 enum relay_flag {
 	RELAY_FORWARD_SIGNALS = 1,
-	RELAY_USE_TTY = 2,	  /* our own terminal follows and feeds the container's */
+	RELAY_USE_TTY = 2,	   /* our own terminal follows and feeds the container's */
 	RELAY_FALLBACK_ALWAYS = 4, /* leave the whole clean-up to the fallback */
 };
 #define RELAY_FLAGS_ALL 7u
@@ -223,7 +223,9 @@ struct relay_plan {
 int capsule_plan_tail(const void *data, size_t size, struct tail_plan *plan);
 int capsule_plan_relay(const void *data, size_t size, struct relay_plan *plan);
 
-/* Decode the next hook at *cursor (start with a copy of plan->hooks). Returns 1, or 0 at the end. */
+/*
+ * Decode the next hook at *cursor (start with a copy of plan->hooks). Returns 1, or 0 at the end.
+ */
 int capsule_plan_next_hook(struct plan_cursor *cursor, struct tail_hook *hook);
 
 /* Write the addresses of the strings and a NULL to vector, which has count + 1 places. */

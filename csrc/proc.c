@@ -97,7 +97,8 @@ int capsule_proc_close_range(unsigned int first, unsigned int last, unsigned int
 	return result(syscall(SYS_close_range, first, last, flags));
 }
 
-int capsule_proc_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
+int capsule_proc_prctl(int option, unsigned long a, unsigned long b, unsigned long c,
+		       unsigned long d)
 {
 	return result(prctl(option, a, b, c, d));
 }
@@ -195,7 +196,7 @@ int capsule_proc_read_signal(int fd)
 
 int capsule_proc_reset_affinity(pid_t pid)
 {
-	/* The kernel cuts the mask to the cpuset; 8192 is the largest CONFIG_NR_CPUS (Linux 6.x). */
+	/* The kernel cuts the mask to the cpuset; 8192 is the largest CONFIG_NR_CPUS (6.x). */
 	unsigned long mask[8192 / (8 * sizeof(unsigned long))];
 
 	memset(mask, 0xff, sizeof(mask));

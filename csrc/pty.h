@@ -8,8 +8,8 @@
 #include <sys/types.h>
 
 /*
- * Open a new pair's master: path (of a ptmx of devpts) in root_fd, no link followed. root_fd -1: the
- * host's /dev/ptmx. -ENOTTY: what is there is no ptmx of a devpts.
+ * Open a new pair's master: path (of a ptmx of devpts) in root_fd, no link followed. root_fd -1:
+ * the host's /dev/ptmx. -ENOTTY: what is there is no ptmx of a devpts.
  */
 int capsule_pty_open_master(int root_fd, const char *path);
 /* Unlock the pair and open its other side without a path. */

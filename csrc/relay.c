@@ -32,11 +32,11 @@ enum { POLL_SIGNALS, POLL_CHILD, POLL_OUTPUT, POLL_INPUT, POLL_COUNT };
 static struct {
 	struct relay_plan plan;
 	int signal_fd;
-	bool ended;	   /* the child */
-	bool traced;	   /* it is dead, and a tracer keeps its status */
-	bool interrupted;  /* told to leave after that */
+	bool ended;	  /* the child */
+	bool traced;	  /* it is dead, and a tracer keeps its status */
+	bool interrupted; /* told to leave after that */
 	bool status_known;
-	int status; /* of the child, as wait4(2) has it */
+	int status;		  /* of the child, as wait4(2) has it */
 	struct relay_pump output; /* container -> stdout */
 	struct relay_pump input;  /* stdin -> container */
 } relay;
@@ -53,8 +53,8 @@ static void settle_fds(struct relay_base *base)
 {
 	fill_stdio();
 	capsule_rt_close_except(3,
-				(int[]){base->child_pidfd, base->master_fd, base->report_fd,
-					base->state_fd, base->lock_fd},
+				(int[]){ base->child_pidfd, base->master_fd, base->report_fd,
+					 base->state_fd, base->lock_fd },
 				5);
 }
 
@@ -70,7 +70,7 @@ static int open_signals(bool forward)
 /* Inherited as ignored, SIGCHLD would have the kernel throw the child's status away. */
 static void keep_status(void)
 {
-	const struct rt_sigaction by_default = {0};
+	const struct rt_sigaction by_default = { 0 };
 
 	rt4(__NR_rt_sigaction, SIGCHLD, &by_default, 0, sizeof(uint64_t));
 }
@@ -145,8 +145,9 @@ static void open_pumps(int master_fd)
 }
 
 /*
- * A tracer, which a hostile container may have, is told of a death before the parent: then nothing is to be
- * reaped yet, and SIGCHLD comes when it lets go (ptrace(2)). An error: somebody else has reaped the child.
+ * A tracer, which a hostile container may have, is told of a death before the parent: then nothing
+ * is to be reaped yet, and SIGCHLD comes when it lets go (ptrace(2)). An error: somebody else has
+ * reaped the child.
  */
 static void on_child_death(void)
 {
@@ -164,8 +165,8 @@ static void on_child_death(void)
 static void turn(void)
 {
 	struct rt_pollfd polls[POLL_COUNT] = {
-		[POLL_SIGNALS] = {relay.signal_fd, RT_POLLIN, 0},
-		[POLL_CHILD] = {relay.traced ? -1 : relay.plan.base.child_pidfd, RT_POLLIN, 0},
+		[POLL_SIGNALS] = { relay.signal_fd, RT_POLLIN, 0 },
+		[POLL_CHILD] = { relay.traced ? -1 : relay.plan.base.child_pidfd, RT_POLLIN, 0 },
 	};
 
 	capsule_relay_pump_poll(&relay.output, &polls[POLL_OUTPUT]);
@@ -187,7 +188,7 @@ static void turn(void)
 static void drain(struct relay_pump *output)
 {
 	while (!relay.interrupted) {
-		struct rt_pollfd polls[] = {{relay.signal_fd, RT_POLLIN, 0}, {0}};
+		struct rt_pollfd polls[] = { { relay.signal_fd, RT_POLLIN, 0 }, { 0 } };
 
 		if (capsule_relay_pump_empty(output)) {
 			if (output->closed || !capsule_relay_pump_fill(output))
@@ -209,8 +210,8 @@ static void report(int report_fd)
 		uint32_t type, length;
 		int32_t pid;
 		uint32_t status;
-	} message = {CAPSULE_MSG_EXITED, 8, (int32_t)relay.plan.base.child_pid,
-		     (uint32_t)relay.status};
+	} message = { CAPSULE_MSG_EXITED, 8, (int32_t)relay.plan.base.child_pid,
+		      (uint32_t)relay.status };
 
 	if (report_fd >= 0)
 		rt6(__NR_sendto, report_fd, &message, sizeof(message), RT_MSG_NOSIGNAL, 0, 0);

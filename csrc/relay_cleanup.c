@@ -11,7 +11,7 @@
 
 #define LOCK_EXCLUSIVE 2 /* flock(2) */
 #define LOCK_RELEASE 8
-#define FD_ONLY 0x1000 /* AT_EMPTY_PATH */
+#define FD_ONLY 0x1000	/* AT_EMPTY_PATH */
 #define DIRECTORY 0x200 /* AT_REMOVEDIR */
 #define EXIT_NO_PROGRAM 127
 
@@ -52,7 +52,7 @@ static void lock(int fd, int operation)
 
 static long remove_directory(const char *path)
 {
-	const struct rt_timespec pause = {0, BUSY_PAUSE_NS};
+	const struct rt_timespec pause = { 0, BUSY_PAUSE_NS };
 	long result = rt3(__NR_unlinkat, AT_FDCWD, path, DIRECTORY);
 
 	for (int i = 0; result == -EBUSY && i < BUSY_TRIES; i++) {

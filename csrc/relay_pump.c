@@ -1,7 +1,7 @@
 /*
- * Copy bytes between our stdio and the container's pty, with one chunk in flight for each direction:
- * a slow reader slows the container down, it does not make us grow. Stdio is shared with whoever
- * started us, so it stays in blocking mode; only the master is ours to set non-blocking.
+ * Copy bytes between our stdio and the container's pty, with one chunk in flight for each
+ * direction: a slow reader slows the container down, it does not make us grow. Stdio is shared with
+ * whoever started us, so it stays in blocking mode; only the master is ours to set non-blocking.
  */
 #include "relay.h"
 

@@ -35,7 +35,8 @@ void capsule_relay_tty_raw(void)
 	if (!tty.raw && rt3(__NR_ioctl, 0, TCGETS, &tty.saved))
 		return;
 	raw = tty.saved;
-	raw.c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
+	raw.c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL |
+				   IXON);
 	/* Output processing stays: the container's pty sends bare newlines (ONLCR is off there). */
 	raw.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | ISIG | IEXTEN);
 	raw.c_cflag &= ~(tcflag_t)(CSIZE | PARENB);

@@ -93,7 +93,7 @@ void capsule_rt_close_except(int first, int *keep, size_t count)
 
 void capsule_rt_default_signals(void)
 {
-	const struct rt_sigaction by_default = {0};
+	const struct rt_sigaction by_default = { 0 };
 	const uint64_t none = 0;
 
 	for (int number = 1; number <= RT_SIGNALS; number++)
@@ -103,7 +103,7 @@ void capsule_rt_default_signals(void)
 
 int64_t capsule_rt_now_ms(void)
 {
-	struct rt_timespec now = {0};
+	struct rt_timespec now = { 0 };
 
 	rt2(__NR_clock_gettime, CLOCK_MONOTONIC, &now);
 	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
@@ -114,13 +114,13 @@ int capsule_rt_poll_one(int fd, int events, long timeout_ms)
 	int64_t deadline = capsule_rt_now_ms() + timeout_ms;
 
 	for (;;) {
-		struct rt_pollfd poll = {fd, (int16_t)events, 0};
+		struct rt_pollfd poll = { fd, (int16_t)events, 0 };
 		int64_t left = deadline - capsule_rt_now_ms();
-		struct rt_timespec wait = {0};
+		struct rt_timespec wait = { 0 };
 		long ready;
 
 		if (left > 0)
-			wait = (struct rt_timespec){left / 1000, left % 1000 * 1000000};
+			wait = (struct rt_timespec){ left / 1000, left % 1000 * 1000000 };
 		ready = rt5(__NR_ppoll, &poll, 1, timeout_ms < 0 ? NULL : &wait, 0, 0);
 		if (ready != -EINTR)
 			return (int)ready;

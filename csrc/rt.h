@@ -28,7 +28,7 @@
 #define RT_NR_close_range 436
 
 #define RT_ALL_SIGNALS (~0ull)
-#define RT_SIGNAL(number) (1ull << ((number) - 1))
+#define RT_SIGNAL(number) (1ull << ((number)-1))
 #define RT_SIGNALS 64
 
 /* struct sigaction as the kernel has it on both machines. */
@@ -93,7 +93,10 @@ void capsule_rt_close_except(int first, int *keep, size_t count);
 /* Give every signal its default action and block none. */
 void capsule_rt_default_signals(void);
 
-/* Poll one fd, through signals; timeout_ms < 0 waits for ever. Returns 1, 0 at the deadline, -errno. */
+/*
+ * Poll one fd, through signals; timeout_ms < 0 waits for ever. Returns 1, 0 at the deadline,
+ * -errno.
+ */
 int capsule_rt_poll_one(int fd, int events, long timeout_ms);
 
 /* Milliseconds of the monotonic clock. */

@@ -24,41 +24,43 @@ static inline void rt_relax(void)
 	__asm__ volatile("yield" ::: "memory");
 }
 
-#define RT_ENTRY                                 \
-	__asm__(".pushsection .text.start\n"     \
-		".globl _start\n"                \
-		".type _start, %function\n"      \
-		"_start:\n"                      \
-		"	mov x29, #0\n"           \
-		"	mov x30, #0\n"           \
-		"	mov x0, sp\n"            \
-		"	bl capsule_rt_start\n"   \
-		"	brk #1\n"                \
-		".size _start, . - _start\n"     \
+/* clang-format off: the assembler has a layout of its own */
+#define RT_ENTRY                             \
+	__asm__(".pushsection .text.start\n" \
+		".globl _start\n"            \
+		".type _start, %function\n"  \
+		"_start:\n"                  \
+		"	mov x29, #0\n"             \
+		"	mov x30, #0\n"             \
+		"	mov x0, sp\n"              \
+		"	bl capsule_rt_start\n"     \
+		"	brk #1\n"                  \
+		".size _start, . - _start\n" \
 		".popsection\n")
 
-#define RT_THREAD                                         \
-	__asm__(".pushsection .text.thread\n"             \
-		".globl capsule_rt_thread\n"              \
-		".type capsule_rt_thread, %function\n"    \
-		"capsule_rt_thread:\n"                    \
-		"	and x1, x1, #-16\n"               \
-		"	stp x2, x3, [x1, #-16]!\n"        \
-		"	mov x2, #0\n"                     \
-		"	mov x3, #0\n"                     \
-		"	mov x4, #0\n"                     \
-		"	mov x8, #220\n" /* clone */       \
-		"	svc #0\n"                         \
-		"	cbz x0, 1f\n"                     \
-		"	ret\n"                            \
-		"1:	ldp x1, x0, [sp], #16\n"          \
-		"	mov x29, #0\n"                    \
-		"	mov x30, #0\n"                    \
-		"	blr x1\n"                         \
-		"	mov x8, #93\n" /* exit */         \
-		"	svc #0\n"                         \
-		"	brk #1\n"                         \
+#define RT_THREAD                                                  \
+	__asm__(".pushsection .text.thread\n"                      \
+		".globl capsule_rt_thread\n"                       \
+		".type capsule_rt_thread, %function\n"             \
+		"capsule_rt_thread:\n"                             \
+		"	and x1, x1, #-16\n"                              \
+		"	stp x2, x3, [x1, #-16]!\n"                       \
+		"	mov x2, #0\n"                                    \
+		"	mov x3, #0\n"                                    \
+		"	mov x4, #0\n"                                    \
+		"	mov x8, #220\n" /* clone */                \
+		"	svc #0\n"                                        \
+		"	cbz x0, 1f\n"                                    \
+		"	ret\n"                                           \
+		"1:	ldp x1, x0, [sp], #16\n"                       \
+		"	mov x29, #0\n"                                   \
+		"	mov x30, #0\n"                                   \
+		"	blr x1\n"                                        \
+		"	mov x8, #93\n" /* exit */                  \
+		"	svc #0\n"                                        \
+		"	brk #1\n"                                        \
 		".size capsule_rt_thread, . - capsule_rt_thread\n" \
 		".popsection\n")
+/* clang-format on */
 
 #endif

@@ -75,14 +75,18 @@ static int unlinked_program(const void *image, size_t size, const char *dir)
 	ret = write_all(fd, image, size);
 	if (ret < 0)
 		return close_with(fd, ret);
-	/* execve refuses a file that is open for writing (ETXTBSY): go on with a read-only descriptor. */
+	/*
+	 * execve refuses a file that is open for writing (ETXTBSY): go on with a read-only
+	 * descriptor.
+	 */
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
 	reader = open(self, O_RDONLY | O_CLOEXEC);
 	ret = reader < 0 || fchmod(reader, 0111) < 0 ? -errno : reader;
 	return close_with(fd, ret);
 }
 
-int capsule_sealed_program(const char *name, const void *image, size_t size, const char *fallback_dir)
+int capsule_sealed_program(const char *name, const void *image, size_t size,
+			   const char *fallback_dir)
 {
 	int ret, fd = make_memfd(name, MFD_EXEC);
 

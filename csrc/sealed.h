@@ -7,10 +7,11 @@
 /* A sealed, close-on-exec memfd holding `data`. -errno on failure. */
 int capsule_sealed_data(const char *name, const void *data, size_t size);
 /*
- * The same for a program image, mode 0111: a process without CAP_DAC_OVERRIDE that executes it starts
- * non-dumpable, because it may not read it. Where vm.memfd_noexec = 2 forbids executable memfds, an
- * unlinked file of `fallback_dir` that nobody has open for writing.
+ * The same for a program image, mode 0111: a process without CAP_DAC_OVERRIDE that executes it
+ * starts non-dumpable, because it may not read it. Where vm.memfd_noexec = 2 forbids executable
+ * memfds, an unlinked file of `fallback_dir` that nobody has open for writing.
  */
-int capsule_sealed_program(const char *name, const void *image, size_t size, const char *fallback_dir);
+int capsule_sealed_program(const char *name, const void *image, size_t size,
+			   const char *fallback_dir);
 
 #endif

@@ -24,7 +24,10 @@ uint32_t capsule_seccomp_native_arch(void)
 
 int capsule_seccomp_flags_known(unsigned int flags)
 {
-	/* The kernel looks at the flags before it reads the program, of which there is none: EFAULT. */
+	/*
+	 * The kernel looks at the flags before it reads the program, of which there is none:
+	 * EFAULT.
+	 */
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, NULL) == 0)
 		return -EPROTO;
 	if (errno == EFAULT)
@@ -61,7 +64,8 @@ const char *capsule_seccomp_library(const struct capsule_seccomp_names *names)
 	return dlinfo(names->library, RTLD_DI_LINKMAP, &map) ? "" : map->l_name;
 }
 
-int capsule_seccomp_resolve(const struct capsule_seccomp_names *names, uint32_t arch, const char *name)
+int capsule_seccomp_resolve(const struct capsule_seccomp_names *names, uint32_t arch,
+			    const char *name)
 {
 	return names->resolve(arch, name);
 }

@@ -51,7 +51,7 @@ static void wait_for_reader(int fd, uint32_t step)
 
 _Noreturn void capsule_tail_fail_with(const struct tail_error *record)
 {
-	struct message message = {CAPSULE_MSG_ERROR, sizeof(*record), *record};
+	struct message message = { CAPSULE_MSG_ERROR, sizeof(*record), *record };
 
 	if (capsule_tail.failure) {
 		*capsule_tail.failure = *record;
@@ -64,7 +64,7 @@ _Noreturn void capsule_tail_fail_with(const struct tail_error *record)
 
 _Noreturn void capsule_tail_fail(enum tail_step step, uint32_t index, long error)
 {
-	struct tail_error record = {step, index, (int32_t)-error, 0};
+	struct tail_error record = { step, index, (int32_t)-error, 0 };
 
 	capsule_tail_fail_with(&record);
 }
@@ -109,7 +109,7 @@ static void settle_fds(struct tail_base *base)
 	lift_fd(&base->proc_fd, first);
 	lift_fd(&base->agent_fd, first);
 	capsule_rt_close_except(
-		first, (int[]){base->sync_fd, base->start_fd, base->proc_fd, base->agent_fd}, 4);
+		first, (int[]){ base->sync_fd, base->start_fd, base->proc_fd, base->agent_fd }, 4);
 }
 
 /*
@@ -138,7 +138,7 @@ static uint32_t receive_type(int fd)
 
 static void send_ready(int sync_fd)
 {
-	const struct message ready = {.type = CAPSULE_MSG_READY};
+	const struct message ready = { .type = CAPSULE_MSG_READY };
 
 	send_message(sync_fd, &ready);
 }
@@ -154,7 +154,7 @@ static void wait_for_ack(int sync_fd)
 /* While we wait as pid 1, orphans of exec'd processes are ours; the payload must not find them. */
 static void reap_by_kernel(bool on)
 {
-	const struct rt_sigaction action = {.flags = on ? SA_NOCLDWAIT : 0};
+	const struct rt_sigaction action = { .flags = on ? SA_NOCLDWAIT : 0 };
 
 	rt4(__NR_rt_sigaction, SIGCHLD, &action, 0, sizeof(uint64_t));
 }
@@ -192,8 +192,9 @@ static int wait_for_start(const struct tail_base *base)
 			return (int)connection;
 		}
 		send_message((int)connection,
-			     &(struct message){CAPSULE_MSG_ERROR, sizeof(struct tail_error),
-					       {TAIL_STEP_START, 0, EINVAL, 0}});
+			     &(struct message){ CAPSULE_MSG_ERROR,
+						sizeof(struct tail_error),
+						{ TAIL_STEP_START, 0, EINVAL, 0 } });
 		rt_close((int)connection);
 	}
 }

@@ -30,13 +30,13 @@ static void check(enum tail_step step, uint32_t index, long result)
 
 static struct __user_cap_header_struct cap_header(void)
 {
-	return (struct __user_cap_header_struct){_LINUX_CAPABILITY_VERSION_3, 0};
+	return (struct __user_cap_header_struct){ _LINUX_CAPABILITY_VERSION_3, 0 };
 }
 
 static void get_caps(struct cap_sets *sets)
 {
 	struct __user_cap_header_struct header = cap_header();
-	struct __user_cap_data_struct data[2] = {0};
+	struct __user_cap_data_struct data[2] = { 0 };
 
 	check(TAIL_STEP_CAPSET, 0, rt2(__NR_capget, &header, data));
 	sets->effective = data[0].effective | (uint64_t)data[1].effective << 32;
@@ -48,10 +48,10 @@ static void set_caps(const struct cap_sets *sets)
 {
 	struct __user_cap_header_struct header = cap_header();
 	const struct __user_cap_data_struct data[2] = {
-		{(uint32_t)sets->effective, (uint32_t)sets->permitted,
-		 (uint32_t)sets->inheritable},
-		{(uint32_t)(sets->effective >> 32), (uint32_t)(sets->permitted >> 32),
-		 (uint32_t)(sets->inheritable >> 32)},
+		{ (uint32_t)sets->effective, (uint32_t)sets->permitted,
+		  (uint32_t)sets->inheritable },
+		{ (uint32_t)(sets->effective >> 32), (uint32_t)(sets->permitted >> 32),
+		  (uint32_t)(sets->inheritable >> 32) },
 	};
 
 	check(TAIL_STEP_CAPSET, 0, rt2(__NR_capset, &header, data));
@@ -183,7 +183,7 @@ void capsule_tail_become(int first_fd, int keep_fd, uint32_t pdeathsig)
 	enter_cwd(plan, early);
 	if (no_new_privs)
 		check(TAIL_STEP_NO_NEW_PRIVS, 0, rt5(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-	capsule_rt_close_except(first_fd, (int[]){keep_fd, plan->base.agent_fd}, 2);
+	capsule_rt_close_except(first_fd, (int[]){ keep_fd, plan->base.agent_fd }, 2);
 	if (plan->filter)
 		capsule_tail_seccomp();
 	if (extra & ~sets.effective)

@@ -1,6 +1,7 @@
 /*
  * The startContainer hooks (runtime-spec config.md#startcontainer): as the container's user, under
- * its filter, in its cwd, with stdin from the plan and no fd but stdio. The first that fails ends T.
+ * its filter, in its cwd, with stdin from the plan and no fd but stdio. The first that fails ends
+ * T.
  */
 #include "tail.h"
 
@@ -47,8 +48,8 @@ static _Noreturn void hook_process(const struct tail_hook *hook, uint32_t index,
 				   bool become)
 {
 	const char **argv = capsule_tail_vector(&hook->args, hook->path);
-	const char **envp = hook->process_env ? capsule_tail.envp :
-						capsule_tail_vector(&hook->env, NULL);
+	const char **envp = hook->process_env ? capsule_tail.envp
+					      : capsule_tail_vector(&hook->env, NULL);
 	long error = rt3(__NR_lseek, stdin_fd, 0, 0 /* SEEK_SET */);
 
 	if (error >= 0)
@@ -63,7 +64,9 @@ static _Noreturn void hook_process(const struct tail_hook *hook, uint32_t index,
 	capsule_tail_fail(TAIL_STEP_HOOK_EXEC, index, error);
 }
 
-/* Wait for a hook, killing it at its deadline. Returns 0 or -ETIMEDOUT; *status as wait4(2) has it. */
+/*
+ * Wait for a hook, killing it at its deadline. Returns 0 or -ETIMEDOUT; *status as wait4(2) has it.
+ */
 static int await_hook(long pid, int pidfd, uint32_t timeout_ms, int *status)
 {
 	int ended = 1;
@@ -81,7 +84,7 @@ static int await_hook(long pid, int pidfd, uint32_t timeout_ms, int *status)
 static void run_hook(const struct tail_hook *hook, uint32_t index, int stdin_fd, bool become,
 		     struct tail_error *failure)
 {
-	struct tail_error record = {TAIL_STEP_HOOK, index, 0, 0};
+	struct tail_error record = { TAIL_STEP_HOOK, index, 0, 0 };
 	int pidfd = -1, status = 0;
 	long pid = capsule_rt_fork(&pidfd);
 

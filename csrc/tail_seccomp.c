@@ -40,10 +40,11 @@ static char sender_stack[4096] __attribute__((aligned(16)));
 
 static long send_listener(int agent_fd, int listener, const struct plan_bytes *state)
 {
-	struct fd_control control = {20, RT_SOL_SOCKET, RT_SCM_RIGHTS, listener, 0};
-	struct iovec part = {(void *)state->data, state->len};
-	struct message_head head = {.parts = &part, .part_count = 1, .control = &control,
-				    .control_len = sizeof(control)};
+	struct fd_control control = { 20, RT_SOL_SOCKET, RT_SCM_RIGHTS, listener, 0 };
+	struct iovec part = { (void *)state->data, state->len };
+	struct message_head head = {
+		.parts = &part, .part_count = 1, .control = &control, .control_len = sizeof(control)
+	};
 	long sent = rt3(__NR_sendmsg, agent_fd, &head, RT_MSG_NOSIGNAL);
 	uint32_t done;
 
@@ -58,7 +59,7 @@ static long send_listener(int agent_fd, int listener, const struct plan_bytes *s
 
 static int sender(void *unused)
 {
-	const struct rt_timespec pause = {0, SENDER_POLL_NS};
+	const struct rt_timespec pause = { 0, SENDER_POLL_NS };
 	const struct tail_plan *plan = &capsule_tail.plan;
 	int listener;
 	long result;
@@ -76,9 +77,9 @@ static int sender(void *unused)
 
 static void start_sender(void)
 {
-	long thread = capsule_rt_thread(
-		CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
-		sender_stack + sizeof(sender_stack), sender, NULL);
+	long thread = capsule_rt_thread(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND |
+						CLONE_THREAD | CLONE_SYSVSEM,
+					sender_stack + sizeof(sender_stack), sender, NULL);
 
 	if (thread < 0)
 		capsule_tail_fail(TAIL_STEP_AGENT, 0, thread);
@@ -87,8 +88,8 @@ static void start_sender(void)
 void capsule_tail_seccomp(void)
 {
 	const struct tail_plan *plan = &capsule_tail.plan;
-	struct sock_fprog program = {(unsigned short)plan->filter_len,
-				     (struct sock_filter *)plan->filter};
+	struct sock_fprog program = { (unsigned short)plan->filter_len,
+				      (struct sock_filter *)plan->filter };
 	/* One thread matters here, and the other must stay outside. */
 	uint32_t flags = plan->base.seccomp_flags & ~(uint32_t)SECCOMP_FILTER_FLAG_TSYNC;
 	bool listens = flags & SECCOMP_FILTER_FLAG_NEW_LISTENER;
