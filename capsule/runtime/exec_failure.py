@@ -13,7 +13,11 @@ from capsule._ext import openbeneath
 from capsule.errors import CapsuleError
 from capsule.rootfs import lookup
 
-_DEPTH_MAX = 5  # interpreters of interpreters; the kernel goes no deeper either (BINPRM_MAX_RECURSION and an ELF loader)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+_DEPTH_MAX = 5  # interpreters of interpreters; the kernel goes no deeper (BINPRM_MAX_RECURSION and an ELF loader)
 _HEAD = 256  # BINPRM_BUF_SIZE: what the kernel reads of a #! line
 _HEADERS_MAX = 64  # ELF program headers that are looked at
 _PATH_MAX = 4096
@@ -179,7 +183,8 @@ class _Look:
     def _elf(self, file: int, head: bytes, shown: str, depth: int) -> str:
         if len(head) < 52:
             return f"{shown} is cut short"
-        wide, order = head[4] == 2, "little" if head[5] == 1 else "big"
+        wide = head[4] == 2
+        order: Literal["little", "big"] = "little" if head[5] == 1 else "big"
         machine = int.from_bytes(head[18:20], order)
         here = posix.uname().machine
         if machine not in _NATIVE.get(here, (machine,)) or (here == "x86_64" and order == "big"):
@@ -197,7 +202,7 @@ class _Look:
         if self.number in (errno.ENOEXEC, errno.ELIBBAD):
             return f"{shown} is for {machine}, this machine is {here}"
         if self.number == errno.ENOENT:
-            return f"{shown} is for {machine}, and the emulator that binfmt_misc names for it is missing in the container"
+            return f"{shown} is for {machine}, and the emulator that binfmt_misc names for it is not in the container"
         return ""
 
 
