@@ -3,6 +3,7 @@
 #include "mountapi.h"
 
 #include "copyup.h"
+#include "idmap.h"
 #include "mountinside.h"
 #include "mountlegacy.h"
 
@@ -328,7 +329,7 @@ int capsule_mountapi_place_new(const struct capsule_mount_target *target,
 
 	if (new_mount->pid_namespace && (fd == -EOPNOTSUPP || fd == -ENOSYS))
 		return capsule_mountinside_place_new(target, new_mount, flags, message, message_size);
-	if (fd == -ENOSYS || fd == -E2BIG) {
+	if ((fd == -ENOSYS || fd == -E2BIG) && !new_mount->idmap) {
 		fd = capsule_mountlegacy_place_new(target, new_mount, flags);
 		if (fd < 0)
 			return fd;
@@ -340,6 +341,8 @@ int capsule_mountapi_place_new(const struct capsule_mount_target *target,
 	rest.replace = false;
 	rest.keep_atime = true;
 	result = fill(target, fd, new_mount, message, message_size);
+	if (result == 0 && new_mount->idmap)
+		result = capsule_idmap_apply(fd, new_mount->idmap, false);
 	if (result == 0)
 		result = configure_and_attach(target, fd, &rest);
 	return attached_or_closed(fd, result);

@@ -44,6 +44,7 @@ struct capsule_mount_new {
 	unsigned long sb_flags; /* MS_RDONLY, MS_SYNCHRONOUS, ... of the superblock */
 	bool copy_up;		/* place_new: fill it first with what the target holds (copyup.h) */
 	int pid_namespace;	/* procfs: fd of the namespace that it shows, our children's; 0: ours */
+	int idmap;		/* place_new: fd of the user namespace that maps its ids (idmap.h); 0: none */
 };
 
 /*

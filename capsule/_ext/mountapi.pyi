@@ -15,6 +15,7 @@ def place_new(
     proc_fd: int = -1,
     copy_up: bool = False,
     pid_namespace: int = 0,
+    idmap: int = 0,
 ) -> int: ...
 def place_bind(
     target_fd: int,

@@ -1,4 +1,4 @@
-# distutils: sources = csrc/mountapi.c csrc/copyup.c csrc/copyup_inode.c csrc/copyup_links.c csrc/mountinside.c csrc/mountlegacy.c csrc/openbeneath.c csrc/fdpass.c csrc/proc.c
+# distutils: sources = csrc/mountapi.c csrc/copyup.c csrc/copyup_inode.c csrc/copyup_links.c csrc/idmap.c csrc/mountinside.c csrc/mountlegacy.c csrc/openbeneath.c csrc/fdpass.c csrc/proc.c
 # cython: language_level=3
 """Mounts by file descriptor: csrc/mountapi.h."""
 
@@ -32,6 +32,7 @@ cdef extern from "mountapi.h" nogil:
         unsigned long sb_flags
         c_bool copy_up
         int pid_namespace
+        int idmap
     int capsule_mountapi_place_new(const capsule_mount_target *target, const capsule_mount_new *new_mount,
                                    const capsule_mount_flags *flags, char *message, size_t size) noexcept
     int capsule_mountapi_place_bind(const capsule_mount_target *target, int source_fd, c_bool recursive,
@@ -92,15 +93,17 @@ cdef int fill_new(capsule_mount_new *new_mount, const char *fstype, bytes source
     new_mount.sb_flags = sb_flags
     new_mount.copy_up = False
     new_mount.pid_namespace = 0
+    new_mount.idmap = 0
     return 0
 
 
 def place_new(int target_fd, int root_fd, str path, str fstype, str source, tuple words, unsigned long sb_flags,
-              tuple attr, int proc_fd=-1, bint copy_up=False, int pid_namespace=0):
+              tuple attr, int proc_fd=-1, bint copy_up=False, int pid_namespace=0, int idmap=0):
     """Mount a new instance of a file system on a target; returns an fd of its root.
 
     words: "key=value" or "flag". copy_up: fill it first with a copy of what the target holds. pid_namespace: fd of
-    the one that a procfs shows, which our children must be in; 0 is ours. The OSError's text is the kernel's own
+    the one that a procfs shows, which our children must be in; 0 is ours. idmap: fd of the user namespace that maps
+    the ids of the mount; 0 is none. The OSError's text is the kernel's own
     message where it gives one.
     """
     cdef capsule_mount_target target
@@ -117,6 +120,7 @@ def place_new(int target_fd, int root_fd, str path, str fstype, str source, tupl
     fill_new(&new_mount, c_type, c_source, c_data, sb_flags)
     new_mount.copy_up = copy_up
     new_mount.pid_namespace = pid_namespace
+    new_mount.idmap = idmap
     fill_flags(&flags, propagation, attr)
     message[0] = 0
     with nogil:

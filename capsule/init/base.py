@@ -37,9 +37,9 @@ class Initializer:
             posix._exit(_FAILED)
         return data, answer_fds
 
-    def request_source(self, path: str, recursive: bool) -> int:
-        """Ask R, which has the host's privilege, for a detached mount of a host path."""
-        payload = messages.word(1 if recursive else 0) + path.encode("utf-8", "surrogateescape")
+    def request_source(self, path: str, flags: int) -> int:
+        """Ask R, which has the host's privilege, for a detached mount of a host path (flags: capsule.rootfs.idmap)."""
+        payload = messages.word(flags) + path.encode("utf-8", "surrogateescape")
         _, fds = self.ask(messages.SOURCE, payload)
         if len(fds) != 1:
             raise ChildError("open mount source", path, "the parent sent no descriptor")

@@ -27,6 +27,7 @@ class InitializerStandardImpl(Initializer):
         # Its processes are the caller's where a pid namespace was joined; what we write there is our own.
         self.proc_fd = procfs.open_private_proc(False)
         context = operations.Context(config.rootfs_path, self.proc_fd, self.request_source, config.pid_namespace)
+        context.idmaps = config.idmaps
         for operation in config.rootfs_plan.prepare:
             operation.execute(context)
         self.stop_point("mounted")

@@ -25,6 +25,7 @@ class InitExecConfig:
         "sync_fd",  # the child's end of the sync channel
         "start_fd",  # listener of the start socket, -1 for exec
         "rootfs_plan",  # rootfs.plan.RootfsPlan, None for exec
+        "idmaps",  # fds of the user namespaces of rootfs_plan.idmaps; R's
         "rootfs_path",  # absolute, in the caller's mount namespace
         "bundle",  # absolute; the working directory of createContainer hooks
         "security",  # security.plan.SecurityPlan, None without a process
@@ -59,5 +60,6 @@ class InitExecConfig:
         self.preserve_fds = self.pid_namespace = 0
         self.pdeathsig = 0
         self.cgroup_fds: tuple[int, list[int]] = (-1, [])
+        self.idmaps: list[int] = []
         self.new_network = self.in_userns = self.clones_tail = self.no_pivot = False
         self.has_mount_ns = True

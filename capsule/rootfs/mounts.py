@@ -11,6 +11,7 @@ import posix
 
 from capsule._ext import mountapi, openbeneath
 from capsule.errors import MountError
+from capsule.rootfs import idmap as flag_words
 from capsule.rootfs.operations import READ_ONLY, S_IFDIR, S_IFMT, Context, Operation, failed
 
 PROC_SUPER_MAGIC = 0x9FA0
@@ -26,14 +27,17 @@ def is_dir(fd: int) -> bool:
     return posix.fstat(fd).st_mode & S_IFMT == S_IFDIR
 
 
-def open_source(ctx: Context, path: str, recursive: bool) -> tuple[int, bool]:
+def open_source(ctx: Context, path: str, recursive: bool, idmap: int = 0) -> tuple[int, bool]:
     """Open what is to be bound; (fd, whether it is a detached mount that R made). Raises OSError."""
+    flags = idmap | (flag_words.RECURSIVE if recursive else 0)
+    if idmap:
+        return ctx.request_source(path, flags), True
     try:
         return openbeneath.open_host(path), False
     except OSError as err:
         if err.errno not in _REFUSED or ctx.request_source is None:
             raise
-    return ctx.request_source(path, recursive), True
+    return ctx.request_source(path, flags), True
 
 
 def bind_host(ctx: Context, target: tuple[int, int, str], source: str, recursive: bool, attr: tuple) -> int:
@@ -59,7 +63,7 @@ class MountNew(Operation):
 
     __slots__ = (
         "destination", "fstype", "source", "words", "sb_flags", "attr", "defer_readonly", "inherit_mode", "fallback",
-        "ordinary", "allowed_on_proc", "copy_up",
+        "ordinary", "allowed_on_proc", "copy_up", "idmap",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +80,7 @@ class MountNew(Operation):
         ordinary: bool = False,
         allowed_on_proc: bool = False,
         copy_up: bool = False,
+        idmap: int = 0,
     ) -> None:
         self.destination = destination
         self.fstype = fstype
@@ -89,6 +94,7 @@ class MountNew(Operation):
         self.ordinary = ordinary  # no link may lead to it (proc, sysfs)
         self.allowed_on_proc = allowed_on_proc
         self.copy_up = copy_up  # tmpfs: it begins with a copy of what it covers
+        self.idmap = idmap  # see capsule.rootfs.idmap
 
     def describe(self) -> str:
         return f"mount {self.fstype} on {self.destination}"
@@ -127,6 +133,7 @@ class MountNew(Operation):
             return mountapi.place_new(
                 target_fd, ctx.root_fd, self.destination, self.fstype, self.source, words, self.sb_flags, self.attr,
                 ctx.proc_fd, self.copy_up and not created, ctx.pid_namespace if self.fstype == "proc" else 0,
+                ctx.idmaps[flag_words.index_of(self.idmap)] if self.idmap else 0,
             )  # fmt: skip
         except OSError as err:
             if self.fallback is None or err.errno not in _REFUSED:
@@ -140,24 +147,26 @@ class MountNew(Operation):
 class MountBind(Operation):
     """Bind a path of the host, or of a mount made before, into the root."""
 
-    __slots__ = ("destination", "source", "recursive", "attr", "allowed_on_proc", "must_be_proc")
+    __slots__ = ("destination", "source", "recursive", "attr", "allowed_on_proc", "must_be_proc", "idmap")
 
     def __init__(self, destination: str, source: str, recursive: bool, attr: tuple, allowed_on_proc: bool = False,
-                 must_be_proc: bool = False) -> None:  # fmt: skip
+                 must_be_proc: bool = False, idmap: int = 0) -> None:  # fmt: skip
         self.destination = destination
         self.source = source
         self.recursive = recursive
         self.attr = attr
         self.allowed_on_proc = allowed_on_proc
         self.must_be_proc = must_be_proc  # the destination is /proc
+        self.idmap = idmap  # see capsule.rootfs.idmap
 
     def describe(self) -> str:
-        return f"bind {self.source} on {self.destination}"
+        mapped = " with mapped ids" if self.idmap else ""
+        return f"bind {self.source} on {self.destination}{mapped}"
 
     def execute(self, ctx: Context) -> None:
         operation = f'error mounting "{self.source}" to rootfs at'
         try:
-            source_fd, detached = open_source(ctx, self.source, self.recursive)
+            source_fd, detached = open_source(ctx, self.source, self.recursive, self.idmap)
         except OSError as err:
             raise failed("open mount source", self.source, err) from err
         try:

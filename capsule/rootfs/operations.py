@@ -27,7 +27,7 @@ class Context:
 
     __slots__ = (
         "rootfs_path", "root_fd", "proc_fd", "request_source", "deferred", "console_master", "console_slave",
-        "switch", "pid_namespace",
+        "switch", "pid_namespace", "idmaps",
     )  # fmt: skip
 
     def __init__(self, rootfs_path: str, proc_fd: int = -1, request_source=None,
@@ -35,7 +35,7 @@ class Context:
         self.rootfs_path = rootfs_path
         self.root_fd = -1  # from MountRoot on
         self.proc_fd = proc_fd  # a trusted procfs, for the fallbacks of mountapi; see `procfs`
-        # (path, recursive) -> fd of a detached mount, made by R where a user namespace may not reach the path
+        # (path, flags of SOURCE) -> fd of a detached mount, made by R: a user namespace may not reach every path
         self.request_source = request_source
         self.deferred: dict[str, int] = {}  # destination -> fd of a mount that FinishReadonly completes
         self.console_master = -1  # the caller's to send and close
@@ -43,6 +43,7 @@ class Context:
         self.switch = PIVOT
         # Of a pid namespace that was joined: this process is not in it, its children are.
         self.pid_namespace = pid_namespace
+        self.idmaps: list[int] = []  # fds of the user namespaces of RootfsPlan.idmaps; R's
 
     def close(self) -> None:
         """Close what the operations opened for each other; the console's fds are the caller's."""

@@ -81,6 +81,11 @@ def draw(container, process) -> Blueprint:
         console=spec is not None and spec.terminal,
         cgroup_mounts=blueprint.manager.mounts_for_container(), no_pivot=process.no_pivot,
     )
+    if blueprint.rootfs_plan.idmaps:
+        from capsule.runtime import idmaps
+
+        plan = blueprint.namespaces
+        plan.idmaps = idmaps.open_all(blueprint.rootfs_plan.idmaps, blueprint.id_maps, plan.joined_fd("user"))
     return blueprint
 
 
@@ -206,6 +211,7 @@ def _orders(container, blueprint: Blueprint, start_fd: int) -> InitExecConfig:
     orders.id = container.id
     orders.start_fd = start_fd
     orders.rootfs_plan = blueprint.rootfs_plan
+    orders.idmaps = plan.idmaps
     orders.rootfs_path = blueprint.rootfs_path
     orders.bundle = blueprint.bundle
     orders.security = blueprint.security

@@ -8,19 +8,20 @@ from capsule._ext import proc
 from capsule.errors import KernelError, SpecError
 from capsule.linux.namespaces import KINDS
 
-_MAX_MAP_LINES = 340  # user_namespaces(7)
+_SMALLEST_PAGE = 4096
 
 
 class NamespacePlan:
     """unshare: CLONE_NEW* flags; joins: [(fd, CLONE_NEW* flag)], to be closed by `close`."""
 
-    __slots__ = ("unshare", "joins", "new", "joined")
+    __slots__ = ("unshare", "joins", "new", "joined", "idmaps")
 
     def __init__(self) -> None:
         self.unshare = 0
         self.joins: list[tuple[int, int]] = []
         self.new: set[str] = set()
         self.joined: set[str] = set()
+        self.idmaps: list[int] = []  # user namespaces that map the ids of mounts; nobody enters them
 
     def has(self, word: str) -> bool:
         """Tell whether the container has a namespace of this kind that is not the runtime's."""
@@ -34,9 +35,9 @@ class NamespacePlan:
         return 0
 
     def close(self) -> None:
-        for fd, _ in self.joins:
+        for fd in [*[fd for fd, _ in self.joins], *self.idmaps]:
             posix.close(fd)
-        self.joins = []
+        self.joins, self.idmaps = [], []
 
 
 def plan(namespaces: list[tuple[str, str | None]]) -> NamespacePlan:
@@ -100,13 +101,15 @@ def of_process(pid: int, words: list[str]) -> list[tuple[int, int]]:
 
 
 def map_text(mappings: list[tuple[int, int, int]], where: str) -> bytes:
-    """Write id mappings as uid_map wants them.
+    """Write id mappings as uid_map wants them: at most a page, in one write.
 
-    Raises SpecError for more lines than the kernel takes.
+    Raises SpecError for more than the kernel takes.
     """
-    if len(mappings) > _MAX_MAP_LINES:
-        raise SpecError("config.json", where, f"{len(mappings)} mappings; the kernel takes {_MAX_MAP_LINES}")
-    return "".join(f"{inside} {outside} {size}\n" for inside, outside, size in mappings).encode()
+    text = "".join([f"{inside} {outside} {size}\n" for inside, outside, size in mappings]).encode()
+    if len(text) > _SMALLEST_PAGE - 1 and len(text) > posix.sysconf("SC_PAGESIZE") - 1:
+        cause = f"the {len(mappings)} ranges are {len(text)} bytes as text; the kernel takes less than a page"
+        raise SpecError("config.json", where, cause)
+    return text
 
 
 def offsets_text(time_offsets: dict[str, tuple[int, int]]) -> bytes | None:

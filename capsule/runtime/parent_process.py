@@ -10,6 +10,7 @@ from capsule.errors import CapsuleError, ChildError, KernelError
 from capsule.linux import program
 from capsule.protocol import messages
 from capsule.protocol.init_config import EXEC
+from capsule.rootfs import idmap as flag_words
 from capsule.runtime import tail_error
 from capsule.runtime.known_process import SIGKILL, ParentProcess
 
@@ -233,13 +234,17 @@ class ParentChildProcess(ParentProcess):
             raise KernelError(f"write {name}", data.decode().strip().replace("\n", ", "), errno=err.errno) from err
 
     def _send_source(self, payload: bytes) -> None:
-        recursive = messages.words(payload[:4])[0] != 0
+        flags = messages.words(payload[:4])[0]
         path = payload[4:].decode("utf-8", "surrogateescape")
         try:
-            fd = mountapi.clone(_AT_FDCWD, path, recursive)
+            fd = mountapi.clone(_AT_FDCWD, path, bool(flags & flag_words.RECURSIVE))
         except OSError as err:
             raise KernelError("open mount source", path, errno=err.errno) from err
         try:
+            if flags & flag_words.MAPPED:
+                from capsule.runtime import idmaps
+
+                idmaps.apply(fd, path, flags, self.config.idmaps)
             messages.send(self.channel_fd, messages.ACK, b"", [fd])
         finally:
             posix.close(fd)

@@ -7,7 +7,7 @@ features-linux.md.
 from __future__ import annotations
 
 from capsule.linux.names import CAPABILITIES
-from capsule.spec.mount_options import UNSUPPORTED_WORDS, WORDS
+from capsule.spec.mount_options import WORDS
 from capsule.spec.schema import (
     HOOK_KINDS,
     NAMESPACES,
@@ -28,7 +28,7 @@ def features(*, annotations: dict[str, str] | None = None) -> dict:
         "ociVersionMin": VERSION_MIN,
         "ociVersionMax": VERSION_MAX,
         "hooks": list(HOOK_KINDS),
-        "mountOptions": sorted([word for word in WORDS if word not in UNSUPPORTED_WORDS]),
+        "mountOptions": sorted(WORDS),
         "linux": {
             "namespaces": sorted(NAMESPACES),
             "capabilities": list(CAPABILITIES),
@@ -38,7 +38,7 @@ def features(*, annotations: dict[str, str] | None = None) -> dict:
             "selinux": {"enabled": False},
             "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
             "memoryPolicy": {"modes": [], "flags": []},
-            "mountExtensions": {"idmap": {"enabled": False}},
+            "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": False},
         },
         "annotations": dict(annotations or {}),

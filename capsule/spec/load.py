@@ -42,10 +42,10 @@ def load_config(data: bytes) -> Config:
     config.root_readonly = root.get("readonly", False)
     if "process" in tree:
         config.process = build_process(tree["process"], "process")
-    config.mounts = build_mounts(tree.get("mounts", []))
     config.hooks = build_hooks(tree.get("hooks", {}))
     config.annotations = _check_annotations(tree.get("annotations", {}))
     kinds = take_namespaces(config, linux)
+    config.mounts = build_mounts(tree.get("mounts", []), "user" in kinds)
     take_names(config, tree, kinds)
     take_masks(config, linux, kinds)
     take_sysctl(config, linux.get("sysctl", {}), kinds)

@@ -118,8 +118,8 @@ WORDS = {
     "ridmap": (EXTENSION, 0),
 }
 
-# Words that are understood but not honoured by this version: load_config raises Unsupported for them.
-UNSUPPORTED_WORDS = ("idmap", "ridmap")
+# The ids of the mount, or of the whole tree, are mapped; the later word counts.
+IDMAP_WORDS = ("idmap", "ridmap")
 
 # linux.rootfsPropagation (runtime-spec config-linux.md#rootfs-mount-propagation; engines also write the r forms).
 PROPAGATION_WORDS = ("shared", "slave", "private", "unbindable", "rshared", "rslave", "rprivate", "runbindable")

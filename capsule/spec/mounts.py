@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from capsule.errors import Unsupported
 from capsule.spec.check import problem, required
 from capsule.spec.model import Mount
-from capsule.spec.mount_options import PROPAGATION_WORDS, UNSUPPORTED_WORDS, parse_options
+from capsule.spec.mount_options import IDMAP_WORDS, PROPAGATION_WORDS, parse_options
+from capsule.spec.namespaces import id_mappings
 
 
-def build_mounts(items: list[dict]) -> list[Mount]:
+def build_mounts(items: list[dict], has_userns: bool) -> list[Mount]:
     """Make the mounts of a checked list, in its order."""
-    return [_mount(item, f"mounts[{index}]") for index, item in enumerate(items)]
+    return [_mount(item, f"mounts[{index}]", has_userns) for index, item in enumerate(items)]
 
 
-def _mount(item: dict, where: str) -> Mount:
+def _mount(item: dict, where: str, has_userns: bool) -> Mount:
     mount = Mount(
         required(item, "destination", where), item.get("type") or None, item.get("source") or None, item.get("options")
     )
-    for word in UNSUPPORTED_WORDS:
-        if word in mount.options:
-            raise Unsupported(
-                "config.json", f"{where}.options[{mount.options.index(word)}]", f"this version has no {word} mounts"
-            )
+    _take_mappings(mount, item, where, has_userns)
     if mount.is_bind():
         if mount.source is None:
             raise problem(f"{where}.source", "is required for a bind mount")
@@ -36,3 +32,18 @@ def _changes_only(options: list[str]) -> bool:
     if "remount" in options:
         return True
     return bool(options) and all(word in PROPAGATION_WORDS for word in options)
+
+
+def _take_mappings(mount: Mount, item: dict, where: str, has_userns: bool) -> None:
+    """Fill the mappings of a mount's ids; the words idmap and ridmap alone mean the container's own."""
+    for name, other in (("uidMappings", "gidMappings"), ("gidMappings", "uidMappings")):
+        if item.get(name) and not item.get(other):
+            raise problem(f"{where}.{other}", f"is required beside {name}")
+    mount.uid_mappings = id_mappings(item.get("uidMappings", []), f"{where}.uidMappings")
+    mount.gid_mappings = id_mappings(item.get("gidMappings", []), f"{where}.gidMappings")
+    if mount.uid_mappings:
+        return
+    for index, word in enumerate(mount.options):
+        if word in IDMAP_WORDS and not has_userns:
+            cause = f"{word} needs uidMappings and gidMappings, of this mount or of a user namespace of the container"
+            raise problem(f"{where}.options[{index}]", cause)

@@ -36,8 +36,8 @@ def _namespaces(items: list[dict]) -> dict[str, str | None]:
 
 
 def _take_mappings(config: Config, tree: dict, kinds: dict[str, str | None]) -> None:
-    config.uid_mappings = _mappings(tree.get("uidMappings", []), "linux.uidMappings")
-    config.gid_mappings = _mappings(tree.get("gidMappings", []), "linux.gidMappings")
+    config.uid_mappings = id_mappings(tree.get("uidMappings", []), "linux.uidMappings")
+    config.gid_mappings = id_mappings(tree.get("gidMappings", []), "linux.gidMappings")
     if "user" not in kinds:
         for name, mappings in (("uidMappings", config.uid_mappings), ("gidMappings", config.gid_mappings)):
             if mappings:
@@ -48,7 +48,8 @@ def _take_mappings(config: Config, tree: dict, kinds: dict[str, str | None]) -> 
                 raise problem(f"linux.{name}", "is required for a new user namespace")
 
 
-def _mappings(items: list[dict], where: str) -> list[tuple[int, int, int]]:
+def id_mappings(items: list[dict], where: str) -> list[tuple[int, int, int]]:
+    """Make (container id, host id, size) of a checked list that the kernel would take."""
     if len(items) > MAPPINGS_MAX:
         raise problem(where, f"expected at most {MAPPINGS_MAX} ranges, got {len(items)}")
     mappings = []

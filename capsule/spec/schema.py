@@ -51,18 +51,18 @@ PROCESS = (OBJECT, {
     "execCPUAffinity": (LATER, "set the CPU affinity of exec"),
 })
 
+MAPPINGS = (LIST, (OBJECT, {"containerID": NUMBER_32, "hostID": NUMBER_32, "size": (INT, 1, U32)}))
+
 MOUNT = (OBJECT, {
     "destination": TEXT,
     "type": TEXT,
     "source": TEXT,
     "options": TEXTS,
-    "uidMappings": (LATER, "map the ids of single mounts"),
-    "gidMappings": (LATER, "map the ids of single mounts"),
+    "uidMappings": MAPPINGS,
+    "gidMappings": MAPPINGS,
 })
 
 HOOKS = (LIST, (OBJECT, {"path": TEXT, "args": TEXTS, "env": TEXTS, "timeout": (INT, 1, I64)}))
-
-MAPPINGS = (LIST, (OBJECT, {"containerID": NUMBER_32, "hostID": NUMBER_32, "size": (INT, 1, U32)}))
 
 # Device numbers have 12 and 20 bits in the kernel (include/linux/kdev_t.h).
 DEVICE = (OBJECT, {

@@ -83,8 +83,8 @@ def carry_out(request: dict, answer: dict, channel: int) -> None:
     )  # fmt: skip
     plan = from_data(plan.to_data())
 
-    def request_source(path: str, recursive: bool) -> int:
-        fdpass.send(channel, (b"r" if recursive else b"-") + path.encode())
+    def request_source(path: str, flags: int) -> int:
+        fdpass.send(channel, (b"r" if flags & 1 else b"-") + path.encode())
         return fdpass.recv(channel, 10)[1][0]
 
     ctx = Context(plan.rootfs_path, request_source=request_source if channel >= 0 else None)

@@ -52,7 +52,8 @@ def accepted(*edits: tuple[str, object]) -> bool:
 def test_features_lists_only_what_is_accepted() -> None:
     tree = features(annotations={"a": "b"})
     linux, seccomp = tree["linux"], tree["linux"]["seccomp"]
-    mount = {"destination": "/x", "type": "tmpfs", "source": "/x"}
+    maps = [{"containerID": 0, "hostID": 1000, "size": 1}]
+    mount = {"destination": "/x", "type": "tmpfs", "source": "/x", "uidMappings": maps, "gidMappings": maps}
     assert all(accepted(("mounts", [{**mount, "options": [word]}])) for word in tree["mountOptions"])
     assert all(accepted(("hooks", {kind: [{"path": "/x"}]})) for kind in tree["hooks"])
     assert all(accepted(("linux.seccomp", {"defaultAction": word})) for word in seccomp["actions"])
@@ -72,7 +73,8 @@ def test_features_denies_what_is_refused() -> None:
     assert linux["intelRdt"]["enabled"] is accepted(("linux.intelRdt", {"closID": "x"}))
     assert linux["netDevices"]["enabled"] is accepted(("linux.netDevices", {"eth0": {}}))
     assert bool(linux["memoryPolicy"]["modes"]) is accepted(("linux.memoryPolicy", {"mode": "MPOL_BIND"}))
+    maps = [{"containerID": 0, "hostID": 1000, "size": 1}]
     assert linux["mountExtensions"]["idmap"]["enabled"] is accepted(
-        ("mounts.0.options", ["idmap"]))
+        ("mounts.0.options", ["idmap"]), ("mounts.0.uidMappings", maps), ("mounts.0.gidMappings", maps))
     assert ("SCMP_ACT_NOTIFY" in linux["seccomp"]["actions"]) is accepted(
         ("linux.seccomp", {"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/s"}))

@@ -117,6 +117,13 @@ MOUNTS = [
     ([mount(type="bind", options=["ro", "nosiud"])], "mounts[0].options[1]",
      "a bind mount has no option 'nosiud'; did you mean 'nosuid'?"),
     ([mount(options=["bind", "mode=755"])], "mounts[0].options[1]", "a bind mount has no option 'mode=755'"),
+    ([mount(uidMappings=MAPS)], "mounts[0].gidMappings", "is required beside uidMappings"),
+    ([mount(gidMappings=MAPS)], "mounts[0].uidMappings", "is required beside gidMappings"),
+    ([mount(uidMappings=MAPS, gidMappings=MAPS * 2)], "mounts[0].gidMappings", "container id 0 is in two ranges"),
+    ([mount(options=["ro", "idmap"])], "mounts[0].options[1]",
+     "idmap needs uidMappings and gidMappings, of this mount or of a user namespace of the container"),
+    ([mount(options=["ridmap"])], "mounts[0].options[0]",
+     "ridmap needs uidMappings and gidMappings, of this mount or of a user namespace of the container"),
 ]
 
 NAMESPACES = [
@@ -329,10 +336,6 @@ LATER = [
     ([("linux.personality", {"domain": "LINUX32"})], "linux.personality"),
     ([("linux.memoryPolicy", {"mode": "MPOL_BIND"})], "linux.memoryPolicy"),
     ([("linux.netDevices", {"eth0": {}})], "linux.netDevices"),
-    ([mount(uidMappings=MAPS)], "mounts[0].uidMappings"),
-    ([mount(gidMappings=MAPS)], "mounts[0].gidMappings"),
-    ([mount(options=["ro", "idmap"])], "mounts[0].options[1]"),
-    ([mount(options=["ridmap"])], "mounts[0].options[0]"),
     ([seccomp(listenerPath="/s")], "linux.seccomp.listenerPath"),
     ([seccomp(defaultAction="SCMP_ACT_NOTIFY")], "linux.seccomp.defaultAction"),
     ([rule(action="SCMP_ACT_NOTIFY")], f"{RULE}.action"),

@@ -19,14 +19,18 @@ _PROPAGATION = {"shared": _MS_SHARED, "slave": _MS_SLAVE, "private": _MS_PRIVATE
 
 
 class RootfsPlan:
-    """The root's host path and the operations on it; `prepare`, then the change of root, then `finish`."""
+    """The root's host path and the operations on it; `prepare`, then the change of root, then `finish`.
 
-    __slots__ = ("rootfs_path", "prepare", "finish")
+    `idmaps`: the (uid mappings, gid mappings) that operations refer to; empty ones are the container's own.
+    """
 
-    def __init__(self, rootfs_path: str, prepare: list[Operation], finish: list[Operation]) -> None:
+    __slots__ = ("rootfs_path", "prepare", "finish", "idmaps")
+
+    def __init__(self, rootfs_path: str, prepare: list[Operation], finish: list[Operation], idmaps: list[tuple]) -> None:
         self.rootfs_path = rootfs_path
         self.prepare = prepare
         self.finish = finish
+        self.idmaps = idmaps
 
     def describe(self) -> list[str]:
         """Return one line for each step."""
@@ -40,6 +44,7 @@ class RootfsPlan:
             self.rootfs_path,
             tuple([operation.to_data() for operation in self.prepare]),
             tuple([operation.to_data() for operation in self.finish]),
+            tuple(self.idmaps),
         )
 
 
@@ -56,9 +61,9 @@ def _operation_types() -> dict[str, type]:
 def from_data(data: tuple) -> RootfsPlan:
     """Rebuild a plan from `RootfsPlan.to_data`."""
     types = _operation_types()
-    path, prepare, finish = data
+    path, prepare, finish, idmaps = data
     return RootfsPlan(
-        path, [types[row[0]](*row[1:]) for row in prepare], [types[row[0]](*row[1:]) for row in finish]
+        path, [types[row[0]](*row[1:]) for row in prepare], [types[row[0]](*row[1:]) for row in finish], list(idmaps)
     )
 
 
@@ -96,7 +101,7 @@ def make(
     finish += planner.finish
     if config.root_readonly:
         finish.append(operations.ReadonlyRoot())
-    return RootfsPlan(_absolute(bundle, config.root_path), prepare, finish)
+    return RootfsPlan(_absolute(bundle, config.root_path), prepare, finish, planner.idmaps)
 
 
 def _check_shared_tree(config) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from capsule.errors import MountError, SpecError, Unsupported
+from capsule.rootfs import idmap as flag_words
 from capsule.rootfs.cgroupfs import MountCgroup
 from capsule.rootfs.mounts import FinishReadonly, MountBind, MountNew, Remount
 from capsule.rootfs.operations import READ_ONLY, Operation
@@ -75,18 +76,28 @@ def _only_propagates(mount, options) -> bool:
 
 
 def _check_extensions(mount, options, where: str) -> None:
-    """Refuse what the runtime would have to do and cannot. Raises SpecError, Unsupported."""
-    later = [word for word in options.extensions if word != _COPY_UP]
-    if later or mount.uid_mappings or mount.gid_mappings:
-        raise Unsupported("mount on", mount.destination, f"this version has no {later[0] if later else 'uidMappings'}")
-    if options.extensions and (mount.type != "tmpfs" or options.set_flags & (words.MS_REMOUNT | words.MS_BIND)):
+    """Refuse what the runtime itself would do, where it cannot. Raises SpecError."""
+    if _COPY_UP in options.extensions and (
+        mount.type != "tmpfs" or options.set_flags & (words.MS_REMOUNT | words.MS_BIND)
+    ):
         raise SpecError("config.json", f"{where}.options", f'"{_COPY_UP}" is for new tmpfs mounts only')
+    if _is_idmapped(mount, options):
+        if options.set_flags & words.MS_REMOUNT or _only_propagates(mount, options):
+            raise SpecError("config.json", where, "the ids of a mount that is there already cannot be mapped")
+        if mount.type in ("cgroup", "cgroup2") and not mount.is_bind():
+            raise SpecError("config.json", where, "the ids of a cgroup mount cannot be mapped")
+        if _COPY_UP in options.extensions:
+            raise SpecError("config.json", f"{where}.options", f'"{_COPY_UP}" does not go with mapped ids')
+
+
+def _is_idmapped(mount, options) -> bool:
+    return bool(mount.uid_mappings) or any([word in words.IDMAP_WORDS for word in options.extensions])
 
 
 class Planner:
     """What all mounts of one config are planned with."""
 
-    __slots__ = ("bundle", "in_userns", "namespaces", "cgroup_mounts", "prepare", "finish")
+    __slots__ = ("bundle", "in_userns", "namespaces", "cgroup_mounts", "prepare", "finish", "idmaps")
 
     def __init__(self, bundle: str, in_userns: bool, namespaces: tuple[str, ...], cgroup_mounts: list) -> None:
         self.bundle = bundle
@@ -95,6 +106,7 @@ class Planner:
         self.cgroup_mounts = cgroup_mounts
         self.prepare: list[Operation] = []
         self.finish: list[Operation] = []
+        self.idmaps: list[tuple] = []  # see RootfsPlan
 
     def add(self, mount, where: str) -> None:
         """Plan one mount. Raises SpecError, MountError, Unsupported."""
@@ -137,6 +149,7 @@ class Planner:
             MountBind(
                 destination, source, bool(options.set_flags & words.MS_REC), to_attr(options, replace=replace),
                 destination in _ON_PROC or destination == "/proc", destination == "/proc",
+                self._idmap(mount, options),
             )
         )  # fmt: skip
 
@@ -156,6 +169,10 @@ class Planner:
         fstype = mount.type
         if not fstype or fstype == "none":
             raise SpecError("config.json", f"{where}.type", "a mount that is no bind needs a type")
+        idmap = self._idmap(mount, options)
+        if idmap and self.in_userns:
+            # It would be the container's own already, and nobody inside has power over another namespace's map.
+            raise Unsupported("mount on", destination, "the ids of a new file system of a user namespace are not mapped")
         attr = to_attr(options, replace=False)
         defer = bool(attr[0] & READ_ONLY[0]) and (fstype == "tmpfs" or destination == "/dev")
         if defer:
@@ -168,12 +185,22 @@ class Planner:
         self.prepare.append(
             MountNew(
                 destination, fstype, mount.source, tuple(options.data), sb_flags, attr, defer, inherit,
-                self._fallback(fstype), fstype in _ORDINARY, destination in _ON_PROC or destination == "/proc",
-                _COPY_UP in options.extensions,
+                None if idmap else self._fallback(fstype), fstype in _ORDINARY, destination in _ON_PROC or destination == "/proc",
+                _COPY_UP in options.extensions, idmap,
             )
         )  # fmt: skip
         if defer:
             self.finish.append(FinishReadonly(destination))
+
+    def _idmap(self, mount, options) -> int:
+        """Return the flags of capsule.rootfs.idmap for a mount."""
+        if not _is_idmapped(mount, options):
+            return 0
+        chosen = [word for word in options.extensions if word in words.IDMAP_WORDS]
+        entry = (tuple(mount.uid_mappings), tuple(mount.gid_mappings))
+        if entry not in self.idmaps:
+            self.idmaps.append(entry)
+        return flag_words.encode(self.idmaps.index(entry), chosen[-1:] == ["ridmap"])
 
     def _fallback(self, fstype: str) -> str | None:
         """Return the host path to bind where the kernel refuses a new instance to this user namespace."""

@@ -1,0 +1,30 @@
+# distutils: sources = csrc/idmap.c csrc/proc.c
+# cython: language_level=3
+"""Id-mapped mounts: csrc/idmap.h."""
+
+import posix
+
+cdef extern from "<stdbool.h>":
+    ctypedef bint c_bool "bool"
+
+cdef extern from "idmap.h" nogil:
+    int capsule_idmap_userns(const char *uid_map, size_t uid_size, const char *gid_map, size_t gid_size) noexcept
+    int capsule_idmap_apply(int mount_fd, int userns_fd, c_bool recursive) noexcept
+
+
+cdef int check(int ret, operation) except -1:
+    if ret < 0:
+        raise OSError(-ret, f"{operation}: {posix.strerror(-ret).lower()}")
+    return ret
+
+
+def userns(bytes uid_map, bytes gid_map):
+    """Make a user namespace that no process is in, with these map texts; returns an fd of it."""
+    cdef const char *uids = uid_map
+    cdef const char *gids = gid_map
+    return check(capsule_idmap_userns(uids, len(uid_map), gids, len(gid_map)), "write id maps")
+
+
+def apply(int mount_fd, int userns_fd, bint recursive):
+    """Map the ids of a detached mount (recursive: of its whole tree) as a user namespace does."""
+    check(capsule_idmap_apply(mount_fd, userns_fd, recursive), "mount_setattr")

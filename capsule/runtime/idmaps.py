@@ -1,0 +1,59 @@
+"""Id-mapped mounts, R's part: a user namespace for each map, and mounts made with the host's privilege.
+
+Imported when the config asks for such a mount. man 2 mount_setattr, man 7 user_namespaces.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from capsule._ext import idmap
+from capsule.errors import KernelError
+from capsule.rootfs import idmap as flag_words
+from capsule.runtime import namespaces
+
+_CAUSES = {
+    errno.EINVAL: "its file system has no id-mapped mounts, or its ids are mapped already",
+    errno.ENOSYS: "the kernel has no id-mapped mounts (Linux 5.12)",
+}
+
+
+def open_all(maps: list[tuple], own_maps: tuple[bytes, bytes], own_fd: int) -> list[int]:
+    """Return an fd of a user namespace for each of `RootfsPlan.idmaps`; the caller closes them.
+
+    A map of two empty tuples is the container's own: that namespace if it is joined (own_fd), else one with the same
+    texts. Raises SpecError, KernelError.
+    """
+    opened: list[int] = []
+    try:
+        for uids, gids in maps:
+            if uids:
+                texts = namespaces.map_text(uids, "uidMappings"), namespaces.map_text(gids, "gidMappings")
+                opened.append(_make(*texts))
+            elif own_fd:
+                opened.append(posix.dup(own_fd))
+            else:
+                opened.append(_make(*own_maps))
+    except BaseException:
+        for fd in opened:
+            posix.close(fd)
+        raise
+    return opened
+
+
+def _make(uid_map: bytes, gid_map: bytes) -> int:
+    try:
+        return idmap.userns(uid_map, gid_map)
+    except OSError as err:
+        text = uid_map.decode().strip().replace("\n", ", ")
+        raise KernelError("make a user namespace for the mount's ids", text, errno=err.errno or 0) from err
+
+
+def apply(mount_fd: int, path: str, flags: int, fds: list[int]) -> None:
+    """Map the ids of a detached mount of a host path. Raises KernelError."""
+    try:
+        idmap.apply(mount_fd, fds[flag_words.index_of(flags)], bool(flags & flag_words.TREE))
+    except OSError as err:
+        number = err.errno or 0
+        raise KernelError("map the ids of mount source", path, _CAUSES.get(number, ""), errno=number) from err

@@ -1,0 +1,23 @@
+/*
+ * Id-mapped mounts: man 2 mount_setattr, "ID-mapped mounts". Functions return 0, a file descriptor (O_CLOEXEC, the
+ * caller's) or -errno.
+ */
+#ifndef CAPSULE_IDMAP_H
+#define CAPSULE_IDMAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/*
+ * A user namespace that no process is in, with the given texts as its uid_map and gid_map. Needs a procfs of the
+ * caller's pid namespace on /proc.
+ */
+int capsule_idmap_userns(const char *uid_map, size_t uid_size, const char *gid_map, size_t gid_size);
+
+/*
+ * Map the ids of a detached mount (recursive: of its whole tree) as a user namespace does: an id of the file system,
+ * taken as one inside, shows as the one outside. -EINVAL: the file system has no such mounts, or has its ids mapped.
+ */
+int capsule_idmap_apply(int mount_fd, int userns_fd, bool recursive);
+
+#endif
