@@ -206,3 +206,37 @@ def resume(root: str, id: str) -> None:
         container.resume()
     finally:
         container.close()
+
+
+def update(root: str, id: str, resources: dict, *, l3_cache_schema: str = "", mem_bw_schema: str = "") -> None:
+    """Change the limits of a container."""
+    from capsule.runtime import updating
+
+    container = Factory(root).load(id, lock=True)
+    try:
+        updating.check_schemata(id, l3_cache_schema, mem_bw_schema)
+        updating.update(container, resources)
+    finally:
+        container.close()
+
+
+def stats(root: str, id: str) -> dict:
+    """What a container uses, in the shape of runc's `events`."""
+    from capsule.runtime import events
+
+    container = Factory(root).load(id)
+    try:
+        return events.stats(container)
+    finally:
+        container.close()
+
+
+def watch(root: str, id: str, *, interval_ns: int, emit) -> None:
+    """Call `emit(type, data)` for statistics at intervals and each lack of memory, until the container ends."""
+    from capsule.runtime import events
+
+    container = Factory(root).load(id)
+    try:
+        events.watch(container, interval_ns=interval_ns, emit=emit)
+    finally:
+        container.close()

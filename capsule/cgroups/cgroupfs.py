@@ -18,6 +18,9 @@ _READ = posix.O_RDONLY | posix.O_CLOEXEC
 _DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 _CHUNK = 1 << 16
 
+#: Is told (directory, name, values) of each write beforehand; cgroups.undo sets it while limits are changed.
+before_write = None
+
 
 def write(directory: str, name: str, value: str) -> None:
     """Write one value to a file of a cgroup.
@@ -31,6 +34,8 @@ def write_all(directory: str, name: str, values) -> None:
     """Write each value to the same file with one write(2) each, since the kernel takes one setting a call."""
     path = f"{directory}/{name}"
     value = ""
+    if before_write is not None:
+        before_write(directory, name, values)
     try:
         fd = posix.open(path, _WRITE)
         try:
@@ -66,6 +71,17 @@ def read(directory: str, name: str) -> str:
 def has(directory: str, name: str) -> bool:
     """Tell whether the kernel offers a file in a cgroup."""
     return posix.access(f"{directory}/{name}", posix.F_OK)
+
+
+def names(directory: str) -> list[str]:
+    """Return the names of a cgroup's files and of the cgroups in it.
+
+    Raises CgroupError.
+    """
+    try:
+        return posix.listdir(directory)
+    except OSError as err:
+        raise CgroupError("list", directory, errno=err.errno) from err
 
 
 def make(directory: str) -> list[str]:

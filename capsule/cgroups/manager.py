@@ -138,16 +138,19 @@ class Manager:
 
             limits.apply_late(self.paths, resources)
 
-    def update(self, resources: dict) -> None:
-        """Change limits of a container that runs; what is not named keeps its value.
+    def update(self, resources: dict, previous: dict) -> None:
+        """Change limits of a container that runs: all that are named, or after an error none.
 
-        Raises SpecError, CgroupError, Unsupported.
+        `previous` are the limits in force as far as they are known. Raises SpecError, CgroupError, Unsupported.
         """
+        if not resources:
+            return
         self.check(resources, update=True)
-        from capsule.cgroups import limits
+        from capsule.cgroups import limits, undo
 
-        limits.apply_early(self.paths, resources)
-        limits.apply_late(self.paths, resources)
+        with undo.Undo():
+            limits.apply_early(self.paths, resources)
+            limits.apply_late(self.paths, resources)
 
     # Joining
 

@@ -1,4 +1,4 @@
-"""update, events, checkpoint, restore: known words whose verbs this build does not have."""
+"""checkpoint, restore: known words whose verbs this build does not have."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from capsule.errors import Unsupported
 
 
 def run(invocation: Invocation) -> int:
-    """Refuse.
+    """Refuse, before anything is looked at.
 
     Raises Unsupported.
     """
-    raise Unsupported(invocation.command, invocation.positionals[0], "not built yet")
+    raise Unsupported(invocation.command, invocation.positionals[0], "needs criu; not built yet")

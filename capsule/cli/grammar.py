@@ -120,7 +120,7 @@ COMMANDS = (
     ("pause", "cmd_pause", (1, 1), True, "<container-id>", "suspend the processes of a container", ()),
     ("resume", "cmd_resume", (1, 1), True, "<container-id>", "resume the processes of a container", ()),
     (
-        "update", "cmd_unbuilt", (1, 1), True, "<container-id>", "change the resource limits of a container",
+        "update", "cmd_update", (1, 1), True, "<container-id>", "change the resource limits of a container",
         (
             ("resources", ("resources", "r"), TEXT, "FILE", "read the limits from FILE, - for standard input"),
             ("blkio_weight", ("blkio-weight",), TEXT, "N", "block I/O weight"),
@@ -144,14 +144,15 @@ COMMANDS = (
         ),
     ),
     (
-        "events", "cmd_unbuilt", (1, 1), True, "<container-id>", "print events and statistics of a container",
+        "events", "cmd_events", (1, 1), True, "<container-id>", "print events and statistics of a container",
         (
             ("interval", ("interval",), TEXT, "DURATION", "time between statistics"),
             ("stats", ("stats",), FLAG, "", "print the statistics once"),
         ),
     ),
     (
-        "checkpoint", "cmd_unbuilt", (1, 1), True, "<container-id>", "checkpoint a running container",
+        "checkpoint", "cmd_unbuilt", (1, 1), True, "<container-id>",
+        "checkpoint a running container (needs criu; not built yet)",
         _CRIU + (
             ("leave_running", ("leave-running",), FLAG, "", "leave the container running"),
             ("page_server", ("page-server",), TEXT, "HOST:PORT", "send the pages to a page server"),
@@ -161,7 +162,8 @@ COMMANDS = (
         ),
     ),
     (
-        "restore", "cmd_unbuilt", (1, 1), True, "<container-id>", "restore a container from a checkpoint",
+        "restore", "cmd_unbuilt", (1, 1), True, "<container-id>",
+        "restore a container from a checkpoint (needs criu; not built yet)",
         _CRIU + (
             _BUNDLE, _CONSOLE, _DETACH, _PID_FILE, _NO_PIVOT,
             ("no_subreaper", ("no-subreaper",), FLAG, "", "accepted; capsule never becomes a subreaper"),

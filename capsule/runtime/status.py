@@ -69,7 +69,7 @@ class StoppedStatusBehavior(ContainerStatusBehavior):
         raise BadTransition("start", self.id, "cannot start a container that has stopped")
 
     def kill(self) -> None:
-        raise BadTransition("kill", self.id, "container not running")
+        raise not_running("kill", self.id)
 
     def delete(self) -> None:
         pass
@@ -78,7 +78,7 @@ class StoppedStatusBehavior(ContainerStatusBehavior):
         raise BadTransition("exec", self.id, "cannot exec in a stopped container")
 
     def pause(self) -> None:
-        raise BadTransition("pause", self.id, "container not running")
+        raise not_running("pause", self.id)
 
 
 class PausedStatusBehavior(ContainerStatusBehavior):
@@ -97,6 +97,11 @@ class PausedStatusBehavior(ContainerStatusBehavior):
 
     def resume(self) -> None:
         pass
+
+
+def not_running(verb: str, container_id: str) -> BadTransition:
+    """Build the refusal of a verb that needs a first process, in the words that engines look for."""
+    return BadTransition(verb, container_id, "container not running")
 
 
 _BEHAVIORS = (CreatedStatusBehavior, RunningStatusBehavior, StoppedStatusBehavior, PausedStatusBehavior)

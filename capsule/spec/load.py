@@ -74,8 +74,13 @@ def load_process(data: bytes) -> Process:
 
 def load_resources(data: bytes) -> dict:
     """Parse and check a resources document, as `update --resources` takes it; see model.Config.resources."""
+    return check_resources_tree(_parse(data, "resources"))
+
+
+def check_resources_tree(tree: object) -> dict:
+    """Check resources that do not come from a config.json; paths in errors begin at their top. Raises SpecError."""
     try:
-        return check_resources(check(_parse(data, "resources"), RESOURCES, None), "")
+        return check_resources(check(tree, RESOURCES, None), "")
     except CapsuleError as err:
         err.operation = "resources"
         raise

@@ -377,7 +377,7 @@ def test_debug_records_go_to_the_log_file_only(verbs, tmp_path, capfd):
 @pytest.mark.parametrize(
     "words",
     [
-        ["update", "c1", "--memory", "1"], ["events", "c1"], ["checkpoint", "c1"], ["restore", "c1"],
+        ["checkpoint", "c1"], ["restore", "c1"],
         ["create", "--pidfd-socket", "s", "c1"], ["run", "--pidfd-socket", "s", "c1"],
         ["--systemd-cgroup", "create", "c1"], ["--cgroup-manager", "systemd", "run", "c1"],
         ["--cgroup-manager", "disabled", "run", "c1"], ["--rootless", "true", "create", "c1"],
