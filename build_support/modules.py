@@ -58,12 +58,20 @@ def module_of(path: str) -> Module:
     return Module(name, path, False)
 
 
+def executed(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk a tree, leaving out what only a type checker sees: the body of `if TYPE_CHECKING`."""
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
+            yield child
+            yield from executed(child)
+
+
 def imported_names(path: str) -> set[str]:
     """List the dotted names that a Python source imports, at any depth."""
     with open(path, encoding="utf-8") as file:
         tree = ast.parse(file.read(), path)
     names = set()
-    for node in ast.walk(tree):
+    for node in executed(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
