@@ -102,7 +102,8 @@ def exec_(root: str, id: str, *, process_file: str | None = None, args: list[str
           additional_gids: list[int] | None = None, caps: list[str] | None = None, tty: bool = False,
           detach: bool = False, pid_file: str | None = None, console_socket: str | None = None,
           preserve_fds: int = 0, cgroup: list[str] | None = None, ignore_paused: bool = False,
-          no_new_privs: bool | None = None, report_fd: int = -1) -> int:
+          no_new_privs: bool | None = None, apparmor: str | None = None, process_label: str | None = None,
+          report_fd: int = -1) -> int:
     """Run a further process; in the foreground this process becomes the relay and does not return."""
     from capsule.runtime import relay
     from capsule.runtime.process import Process
@@ -116,6 +117,7 @@ def exec_(root: str, id: str, *, process_file: str | None = None, args: list[str
     process.additional_gids, process.caps, process.cgroup = additional_gids or [], caps or [], cgroup or []
     process.detach, process.pid_file, process.console_socket = detach, pid_file, console_socket
     process.preserve_fds, process.ignore_paused, process.no_new_privs = preserve_fds, ignore_paused, no_new_privs
+    process.apparmor, process.process_label = apparmor, process_label
     container = _making_factory(root).load(id)
     try:
         child = container.exec(process)

@@ -11,7 +11,7 @@ from capsule.errors import CapsuleError
 
 def run(invocation: Invocation) -> int:
     """Run the process; in the foreground this process becomes its relay and does not return."""
-    refuse_options(invocation, ("pidfd_socket", "process_label", "apparmor"))
+    refuse_options(invocation, ("pidfd_socket",))
     options = invocation.options
     container_id = invocation.positionals[0]
     args = invocation.positionals[1:]
@@ -35,4 +35,6 @@ def run(invocation: Invocation) -> int:
         cgroup=options["cgroup"],
         ignore_paused=options["ignore_paused"],
         no_new_privs=options["no_new_privs"] or None,
+        apparmor=options["apparmor"] or None,
+        process_label=options["process_label"] or None,
     )

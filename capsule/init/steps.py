@@ -126,7 +126,17 @@ def tail_plan_of(kind: str, config, root_fd: int) -> TailPlan:
     plan.bounding, plan.effective, plan.permitted, plan.inheritable, plan.ambient = security.caps
     for name in ("uid", "gid", "groups", "umask", "no_new_privs", "seccomp", "seccomp_flags", "last_cap"):
         setattr(plan, name, getattr(security, name))
+    _take_label(plan, security)
     return plan
+
+
+def _take_label(plan: TailPlan, security) -> None:
+    """Give the tail its label and a procfs that no container controls to write it to."""
+    if security.apparmor is None and security.selinux is None:
+        return
+    plan.apparmor = None if security.apparmor is None else _bytes(security.apparmor)
+    plan.selinux = None if security.selinux is None else _bytes(security.selinux)
+    plan.proc_fd = procfs.open_private_proc(False)
 
 
 def _enter(cwd: bytes) -> bool:
@@ -160,9 +170,11 @@ def _bytes(text: str) -> bytes:
 
 
 def before_tail(config) -> None:
-    """Cut this process's privilege to what the tail needs."""
+    """Set what the tail inherits, then cut this process's privilege to what the tail needs."""
     if config.security is None:
         return
+    if config.security.attributes is not None:
+        config.security.attributes.set_own()
     try:
         apply.before_tail(config.security, config.in_userns)
     except OSError as err:

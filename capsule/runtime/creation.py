@@ -270,7 +270,7 @@ def _set_oom_score(pid: int, security) -> None:
 
 
 def set_limits(pid: int, security) -> None:
-    """Set the resource limits on the tail, from where the program inherits them.
+    """Set the resource limits and the scheduling on the tail, from where the program inherits them.
 
     Raises KernelError: EPERM for a hard limit above ours without CAP_SYS_RESOURCE.
     """
@@ -281,7 +281,10 @@ def set_limits(pid: int, security) -> None:
             proc.prlimit(pid, number, soft, hard)
         except OSError as err:
             raise KernelError("set rlimit", f"{number} to {soft}:{hard}", errno=err.errno) from err
-    proc.sched_reset_affinity(pid)
+    if security.attributes is not None:
+        security.attributes.set_on(pid)
+    else:
+        proc.sched_reset_affinity(pid)
 
 
 def _undo(container, blueprint: Blueprint, error: BaseException) -> None:

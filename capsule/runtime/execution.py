@@ -141,6 +141,10 @@ def process_spec(config, process) -> ProcessSpec:
 def _identity(spec: ProcessSpec, process) -> ProcessSpec:
     if process.user:
         spec.uid, spec.gid = parse_user(process.user, spec.gid)
+    if process.apparmor:
+        spec.apparmor_profile = process.apparmor
+    if process.process_label:
+        spec.selinux_label = process.process_label
     if process.additional_gids:
         spec.additional_gids = [*spec.additional_gids, *process.additional_gids]
     if not spec.cwd.startswith("/"):

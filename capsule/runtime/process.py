@@ -16,7 +16,7 @@ class Process:
     __slots__ = (
         "args", "env", "cwd", "init", "detach", "id", "spec", "console_socket", "pid_file", "preserve_fds",
         "no_pivot", "no_new_keyring", "additional_gids", "caps", "user", "tty", "cgroup", "ignore_paused",
-        "no_new_privs",
+        "no_new_privs", "apparmor", "process_label",
     )
 
     def __init__(self, *, init: bool = False, id: str = "") -> None:
@@ -40,3 +40,5 @@ class Process:
         self.cgroup: list[str] = []
         self.ignore_paused = False
         self.no_new_privs: bool | None = None
+        self.apparmor: str | None = None
+        self.process_label: str | None = None

@@ -10,6 +10,8 @@ from capsule.linux.names import CAPABILITIES
 from capsule.spec.mount_options import WORDS
 from capsule.spec.schema import (
     HOOK_KINDS,
+    MEMORY_POLICIES,
+    MEMORY_POLICY_FLAGS,
     NAMESPACES,
     SECCOMP_ACTIONS,
     SECCOMP_ARCHITECTURES,
@@ -34,10 +36,10 @@ def features(*, annotations: dict[str, str] | None = None) -> dict:
             "capabilities": list(CAPABILITIES),
             "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
             "seccomp": _seccomp(),
-            "apparmor": {"enabled": False},
-            "selinux": {"enabled": False},
+            "apparmor": {"enabled": True},
+            "selinux": {"enabled": True},
             "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
-            "memoryPolicy": {"modes": [], "flags": []},
+            "memoryPolicy": {"modes": sorted(MEMORY_POLICIES), "flags": sorted(MEMORY_POLICY_FLAGS)},
             "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": False},
         },

@@ -61,6 +61,18 @@ def _take_linux(config: Config, linux: dict) -> None:
     config.rootfs_propagation = linux.get("rootfsPropagation") or None
     # An empty object asks for no filter; the schema would miss its defaultAction.
     config.seccomp = check_seccomp(linux["seccomp"]) if linux.get("seccomp") else None
+    config.mount_label = linux.get("mountLabel") or None
+    if linux.get("personality") or linux.get("memoryPolicy"):
+        _take_attributes(config, linux)
+
+
+def _take_attributes(config: Config, linux: dict) -> None:
+    from capsule.spec import attributes
+
+    if linux.get("personality"):
+        config.personality = attributes.check_personality(linux["personality"])
+    if linux.get("memoryPolicy"):
+        config.memory_policy = attributes.check_memory_policy(linux["memoryPolicy"])
 
 
 def load_process(data: bytes) -> Process:

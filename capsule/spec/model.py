@@ -78,6 +78,7 @@ class Process:
     __slots__ = (
         "terminal", "console_size", "cwd", "args", "env", "uid", "gid", "umask", "additional_gids",
         "capabilities", "no_new_privileges", "rlimits", "oom_score_adj", "apparmor_profile", "selinux_label",
+        "scheduler", "io_priority", "cpu_affinity",
     )
 
     def __init__(self) -> None:
@@ -97,6 +98,9 @@ class Process:
         self.oom_score_adj: int | None = None
         self.apparmor_profile: str | None = None
         self.selinux_label: str | None = None
+        self.scheduler: dict[str, object] | None = None  # checked, with the spec's key names
+        self.io_priority: tuple[str, int] | None = None  # (class word, level)
+        self.cpu_affinity: tuple[list[int], list[int]] | None = None  # before and after joining the cgroup; exec only
 
 
 class Config:
@@ -105,7 +109,8 @@ class Config:
     __slots__ = (
         "oci_version", "root_path", "root_readonly", "process", "hostname", "domainname", "mounts", "hooks",
         "annotations", "namespaces", "uid_mappings", "gid_mappings", "time_offsets", "devices", "cgroups_path",
-        "resources", "rootfs_propagation", "masked_paths", "readonly_paths", "sysctl", "seccomp", "raw",
+        "resources", "rootfs_propagation", "masked_paths", "readonly_paths", "sysctl", "seccomp",
+        "mount_label", "personality", "memory_policy", "raw",
     )
 
     def __init__(self) -> None:
@@ -130,4 +135,7 @@ class Config:
         self.readonly_paths: list[str] = []
         self.sysctl: dict[str, str] = {}  # keys with the separators of a path below /proc/sys
         self.seccomp: dict[str, object] | None = None
+        self.mount_label: str | None = None
+        self.personality: str | None = None  # LINUX or LINUX32
+        self.memory_policy: tuple[str, list[int], list[str]] | None = None  # (mode, nodes, flags)
         self.raw: bytes = b""

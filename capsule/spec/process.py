@@ -30,7 +30,23 @@ def build_process(tree: dict, at: str) -> Process:
     process.no_new_privileges = tree.get("noNewPrivileges", False)
     process.rlimits = _rlimits(tree.get("rlimits", []), f"{prefix}rlimits")
     process.oom_score_adj = tree.get("oomScoreAdj")
+    process.apparmor_profile = tree.get("apparmorProfile") or None
+    process.selinux_label = tree.get("selinuxLabel") or None
+    if "scheduler" in tree or "ioPriority" in tree or "execCPUAffinity" in tree:
+        _take_attributes(process, tree, prefix)
     return process
+
+
+def _take_attributes(process: Process, tree: dict, prefix: str) -> None:
+    from capsule.spec import attributes
+
+    # An empty object asks for nothing.
+    if tree.get("scheduler"):
+        process.scheduler = attributes.check_scheduler(tree["scheduler"], f"{prefix}scheduler")
+    if tree.get("ioPriority"):
+        process.io_priority = attributes.check_io_priority(tree["ioPriority"], f"{prefix}ioPriority")
+    if tree.get("execCPUAffinity"):
+        process.cpu_affinity = attributes.check_affinity(tree["execCPUAffinity"], f"{prefix}execCPUAffinity")
 
 
 def _console_size(tree: dict, where: str) -> tuple[int, int]:

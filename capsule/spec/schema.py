@@ -1,7 +1,7 @@
 """The shape of config.json, process.json and a resources document, as rules for check.py.
 
 Ranges are the kernel's or the field's type in the specification; rules that need more than one field are in
-process.py, mounts.py, namespaces.py, devices.py, hooks.py, resources.py, seccomp.py. A new field is a line
+process.py, attributes.py, mounts.py, namespaces.py, devices.py, hooks.py, resources.py, seccomp.py. A new field is a line
 here and its meaning there. runtime-spec config.md, config-linux.md (1.3).
 """
 
@@ -28,6 +28,21 @@ NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
 HOOK_KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 CAPABILITY_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 
+SCHEDULER_POLICIES = (
+    "SCHED_OTHER", "SCHED_FIFO", "SCHED_RR", "SCHED_BATCH", "SCHED_ISO", "SCHED_IDLE", "SCHED_DEADLINE",
+)
+SCHEDULER_FLAGS = (
+    "SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_RECLAIM", "SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_KEEP_POLICY",
+    "SCHED_FLAG_KEEP_PARAMS", "SCHED_FLAG_UTIL_CLAMP_MIN", "SCHED_FLAG_UTIL_CLAMP_MAX",
+)
+IO_CLASSES = ("IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE")
+PERSONALITIES = ("LINUX", "LINUX32")
+MEMORY_POLICIES = (
+    "MPOL_DEFAULT", "MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED",
+    "MPOL_PREFERRED_MANY", "MPOL_LOCAL",
+)
+MEMORY_POLICY_FLAGS = ("MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES")
+
 USER = (OBJECT, {"uid": ID, "gid": ID, "umask": (INT, 0, 0o777), "additionalGids": (LIST, ID)})
 RLIMIT = (OBJECT, {"type": (WORD, RLIMITS), "soft": NUMBER_64, "hard": NUMBER_64})
 
@@ -44,11 +59,19 @@ PROCESS = (OBJECT, {
     "noNewPrivileges": FLAG,
     "rlimits": (LIST, RLIMIT),
     "oomScoreAdj": (INT, -1000, 1000),
-    "apparmorProfile": (LATER, "apply AppArmor profiles"),
-    "selinuxLabel": (LATER, "apply SELinux labels"),
-    "scheduler": (LATER, "set scheduling policies"),
-    "ioPriority": (LATER, "set I/O priorities"),
-    "execCPUAffinity": (LATER, "set the CPU affinity of exec"),
+    "apparmorProfile": TEXT,
+    "selinuxLabel": TEXT,
+    "scheduler": (OBJECT, {
+        "policy": (WORD, SCHEDULER_POLICIES),
+        "nice": (INT, -20, 19),
+        "priority": (INT, 0, 99),
+        "flags": (LIST, (WORD, SCHEDULER_FLAGS)),
+        "runtime": NUMBER_64,
+        "deadline": NUMBER_64,
+        "period": NUMBER_64,
+    }),
+    "ioPriority": (OBJECT, {"class": (WORD, IO_CLASSES), "priority": (INT, 0, 7)}),
+    "execCPUAffinity": (OBJECT, {"initial": TEXT, "final": TEXT}),
 })
 
 MAPPINGS = (LIST, (OBJECT, {"containerID": NUMBER_32, "hostID": NUMBER_32, "size": (INT, 1, U32)}))
@@ -185,10 +208,12 @@ LINUX = (OBJECT, {
     "readonlyPaths": TEXTS,
     "sysctl": (MAP, TEXT),
     "seccomp": SECCOMP,
-    "mountLabel": (LATER, "apply SELinux labels"),
+    "mountLabel": TEXT,
     "intelRdt": (LATER, "use resctrl groups"),
-    "personality": (LATER, "set execution domains"),
-    "memoryPolicy": (LATER, "set NUMA memory policies"),
+    "personality": (OBJECT, {"domain": (WORD, PERSONALITIES), "flags": TEXTS}),
+    "memoryPolicy": (OBJECT, {
+        "mode": (WORD, MEMORY_POLICIES), "nodes": TEXT, "flags": (LIST, (WORD, MEMORY_POLICY_FLAGS)),
+    }),
     "netDevices": (LATER, "move network devices"),
 })
 

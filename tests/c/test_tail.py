@@ -321,6 +321,26 @@ def test_a_label_that_does_not_read_back_is_an_error(payload, tmp_path) -> None:
         assert tail.report() == ("label", 0, errno.ENODATA, 0)
 
 
+@pytest.mark.row(19, 20)
+@pytest.mark.parametrize(("kind", "name", "written"), [
+    ("apparmor", "thread-self/attr/apparmor/exec", b"exec a-profile"),
+    ("apparmor", "thread-self/attr/exec", b"exec a-profile"),
+    ("selinux", "thread-self/attr/exec", b"system_u:system_r:container_t:s0:c1,c2"),
+], ids=["apparmor", "apparmor before Linux 5.1", "selinux"])
+def test_a_label_is_written_whole_to_the_kernels_file(kind, name, written, payload, tmp_path) -> None:
+    """With a procfs that keeps what it is told; the program starts."""
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_bytes(b"")
+    plan = exec_plan(payload, "exit", "5")
+    plan.proc_fd = lifted(os.open(tmp_path, os.O_PATH | os.O_DIRECTORY))
+    setattr(plan, kind, written.removeprefix(b"exec "))
+    with Tail(plan) as tail:
+        os.close(plan.proc_fd)
+        assert tail.report() is EXECUTED
+        assert tail.wait() == 5
+    assert (tmp_path / name).read_bytes() == written
+
+
 # ---- ids that cannot be had
 
 @pytest.mark.parametrize("fields, record", [

@@ -215,6 +215,34 @@ static void clocks(void)
 	json_number("boottime", boot.tv_sec);
 }
 
+/* struct sched_attr, which the C library may lack; get_mempolicy's nodes as one word: the first 64. */
+static void scheduling(void)
+{
+	struct {
+		uint32_t size, policy;
+		uint64_t flags;
+		int32_t nice;
+		uint32_t priority;
+		uint64_t runtime, deadline, period;
+		uint32_t util_min, util_max;
+	} attr = {0};
+	unsigned long nodes[16] = {0};
+	int mode = -1;
+
+	syscall(SYS_sched_getattr, 0, &attr, sizeof(attr), 0);
+	json_object("sched");
+	json_number("policy", attr.policy), json_unsigned("flags", attr.flags);
+	json_number("nice", attr.nice), json_number("priority", attr.priority);
+	json_unsigned("runtime", attr.runtime), json_unsigned("deadline", attr.deadline);
+	json_unsigned("period", attr.period);
+	json_object_end();
+	json_number("ioprio", syscall(SYS_ioprio_get, 1, 0));
+	syscall(SYS_get_mempolicy, &mode, nodes, sizeof(nodes) * 8, 0, 0);
+	json_object("mempolicy");
+	json_number("mode", mode), json_unsigned("nodes", nodes[0]);
+	json_object_end();
+}
+
 static void context(int argc, char **argv)
 {
 	struct utsname names;
@@ -244,6 +272,11 @@ static void context(int argc, char **argv)
 	CPU_ZERO(&cpus);
 	sched_getaffinity(0, sizeof(cpus), &cpus);
 	json_number("cpus", CPU_COUNT(&cpus));
+	json_array("cpu_list");
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &cpus))
+			json_number(NULL, cpu);
+	json_array_end();
 	json_number("nice", getpriority(PRIO_PROCESS, 0));
 	json_number("personality", personality(0xffffffff));
 }
@@ -268,6 +301,7 @@ int command_probe(int argc, char **argv)
 				  signal_number));
 	limits();
 	signals();
+	scheduling();
 	terminal();
 	keyring();
 	namespaces();

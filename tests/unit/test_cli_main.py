@@ -105,7 +105,7 @@ def test_exec_passes_every_option(verbs):
 
     status = capsule_run(
         "--root", "/r", "exec", "-t", "-e", "A=1", "-u", "1:2", "-g", "5", "--cap", "CAP_KILL", "--cgroup", "sub",
-        "--cwd", "/x", "--ignore-paused", "--no-new-privs", "--preserve-fds", "1", "c1", "ls", "-l",
+        "--apparmor", "p", "--process-label", "l", "--cwd", "/x", "--ignore-paused", "--no-new-privs", "--preserve-fds", "1", "c1", "ls", "-l",
     )
 
     assert status == 3
@@ -116,7 +116,7 @@ def test_exec_passes_every_option(verbs):
                 "process_file": None, "args": ["ls", "-l"], "cwd": "/x", "env": ["A=1"], "user": "1:2",
                 "additional_gids": [5], "caps": ["CAP_KILL"], "tty": True, "detach": False, "pid_file": None,
                 "console_socket": None, "preserve_fds": 1, "cgroup": ["sub"], "ignore_paused": True,
-                "no_new_privs": True,
+                "no_new_privs": True, "apparmor": "p", "process_label": "l",
             },
         )
     ]
@@ -390,7 +390,7 @@ def test_what_is_not_built_is_refused_and_touches_nothing(verbs, capfd, words):
     assert verbs.calls == []
 
 
-@pytest.mark.parametrize("option", ["--process-label", "--apparmor", "--pidfd-socket"])
+@pytest.mark.parametrize("option", ["--pidfd-socket"])
 def test_exec_options_that_are_not_built_are_refused_unless_empty(verbs, option):
     assert capsule_run("exec", option, "x", "c1", "true") == 255
     assert verbs.calls == []

@@ -128,7 +128,8 @@ def test_ids_umask_and_flags():
     made.uid, made.gid, made.no_new_privileges, made.oom_score_adj = 1000, 2000, True, -5
     plan = planned(made)
     assert (plan.uid, plan.gid, plan.umask, plan.groups) == (1000, 2000, 0o022, [])
-    assert (plan.no_new_privs, plan.oom_score_adj, plan.last_cap, plan.label) == (True, -5, 40, None)
+    assert (plan.no_new_privs, plan.oom_score_adj, plan.last_cap, plan.attributes) == (True, -5, 40, None)
+    assert (plan.apparmor, plan.selinux) == (None, None)
     assert (plan.seccomp, plan.seccomp_flags, plan.rlimits) == (None, 0, [])
 
 

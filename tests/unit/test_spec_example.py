@@ -72,7 +72,7 @@ def test_features_denies_what_is_refused() -> None:
     assert linux["apparmor"]["enabled"] is accepted(("process.apparmorProfile", "p"))
     assert linux["intelRdt"]["enabled"] is accepted(("linux.intelRdt", {"closID": "x"}))
     assert linux["netDevices"]["enabled"] is accepted(("linux.netDevices", {"eth0": {}}))
-    assert bool(linux["memoryPolicy"]["modes"]) is accepted(("linux.memoryPolicy", {"mode": "MPOL_BIND"}))
+    assert bool(linux["memoryPolicy"]["modes"]) is accepted(("linux.memoryPolicy", {"mode": "MPOL_BIND", "nodes": "0"}))
     maps = [{"containerID": 0, "hostID": 1000, "size": 1}]
     assert linux["mountExtensions"]["idmap"]["enabled"] is accepted(
         ("mounts.0.options", ["idmap"]), ("mounts.0.uidMappings", maps), ("mounts.0.gidMappings", maps))

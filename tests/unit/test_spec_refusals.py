@@ -326,15 +326,7 @@ def test_an_enormous_string_does_not_fill_the_message() -> None:
 
 
 LATER = [
-    ([("process.apparmorProfile", "p")], "process.apparmorProfile"),
-    ([("process.selinuxLabel", "l")], "process.selinuxLabel"),
-    ([("process.scheduler", {"policy": "SCHED_OTHER"})], "process.scheduler"),
-    ([("process.ioPriority", {"class": "IOPRIO_CLASS_IDLE"})], "process.ioPriority"),
-    ([("process.execCPUAffinity", {"initial": "0"})], "process.execCPUAffinity"),
-    ([("linux.mountLabel", "l")], "linux.mountLabel"),
     ([("linux.intelRdt", {"closID": "../../tmp"})], "linux.intelRdt"),
-    ([("linux.personality", {"domain": "LINUX32"})], "linux.personality"),
-    ([("linux.memoryPolicy", {"mode": "MPOL_BIND"})], "linux.memoryPolicy"),
     ([("linux.netDevices", {"eth0": {}})], "linux.netDevices"),
     ([seccomp(listenerPath="/s")], "linux.seccomp.listenerPath"),
     ([seccomp(defaultAction="SCMP_ACT_NOTIFY")], "linux.seccomp.defaultAction"),
@@ -355,6 +347,25 @@ def test_what_this_version_cannot_honour_is_refused_as_unsupported(edits: list, 
 @pytest.mark.parametrize("path", [path for _, path in LATER if "[" not in path and "seccomp" not in path])
 def test_an_empty_unsupported_field_is_absent(path: str, empty: object) -> None:
     load_config(encoded((path, empty)))
+
+
+@pytest.mark.row(24, 25, 26, 67, 69)
+@pytest.mark.parametrize("empty", [{}, None])
+@pytest.mark.parametrize("path", ["process.scheduler", "process.ioPriority", "process.execCPUAffinity",
+                                  "linux.personality", "linux.memoryPolicy"])
+def test_an_empty_object_asks_for_nothing(path: str, empty: object) -> None:
+    config = load_config(encoded((path, empty)))
+    process = config.process
+    assert process is not None
+    assert (process.scheduler, process.io_priority, process.cpu_affinity) == (None, None, None)
+    assert (config.personality, config.memory_policy) == (None, None)
+
+
+@pytest.mark.row(24)
+def test_a_policy_that_no_kernel_has_is_unsupported() -> None:
+    with pytest.raises(Unsupported, match="no Linux kernel has SCHED_ISO") as caught:
+        load_config(encoded(("process.scheduler", {"policy": "SCHED_ISO"})))
+    assert caught.value.subject == "process.scheduler.policy"
 
 
 TEXTS = [
@@ -401,8 +412,8 @@ def test_a_process_document_has_paths_from_its_top() -> None:
         load_process(b'{"args":["sh"]}')
     with pytest.raises(SpecError, match=r"^process.json rlimits\[0\].hard: is required$"):
         load_process(b'{"cwd":"/","args":["sh"],"rlimits":[{"type":"RLIMIT_CPU","soft":1}]}')
-    with pytest.raises(Unsupported, match=r"^process.json scheduler: this version does not set scheduling policies$"):
-        load_process(b'{"cwd":"/","args":["sh"],"scheduler":{"policy":"SCHED_IDLE"}}')
+    with pytest.raises(Unsupported, match=r"^process.json scheduler.policy: no Linux kernel has SCHED_ISO$"):
+        load_process(b'{"cwd":"/","args":["sh"],"scheduler":{"policy":"SCHED_ISO"}}')
     with pytest.raises(SpecError, match=r"^process.json: the document is empty"):
         load_process(b"")
 

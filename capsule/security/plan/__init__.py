@@ -14,6 +14,11 @@ from capsule.errors import SecurityError, SpecError
 from capsule.linux import names
 
 DEFAULT_UMASK = 0o022
+# What a later process has of the first one where its process.json says nothing; and rlimits, if it has none.
+INHERITED = (
+    "capabilities", "umask", "oom_score_adj", "apparmor_profile", "selinux_label", "scheduler", "io_priority",
+    "cpu_affinity",
+)
 SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 
 
@@ -21,11 +26,12 @@ class SecurityPlan:
     """What the tail applies; `caps` are masks in the order of SETS, `groups` None leaves the groups alone.
 
     `rlimits` are (number, soft, hard) with 2**64-1 for no limit; R sets them and oom_score_adj on the tail.
+    `attributes` is security.attributes.Attributes, None where the config has nothing of the kind.
     """
 
     __slots__ = (
         "uid", "gid", "groups", "umask", "caps", "no_new_privs", "seccomp", "seccomp_flags", "rlimits",
-        "oom_score_adj", "label", "last_cap",
+        "oom_score_adj", "apparmor", "selinux", "last_cap", "attributes",
     )
 
     def __init__(self) -> None:
@@ -39,11 +45,15 @@ class SecurityPlan:
         self.seccomp_flags: int = 0
         self.rlimits: list[tuple[int, int, int]] = []
         self.oom_score_adj: int | None = None
-        self.label: str | None = None
+        self.apparmor: str | None = None
+        self.selinux: str | None = None
         self.last_cap: int = 0
+        self.attributes = None
 
 
-def make(process, config, *, in_userns, extra_caps=(), warn, seccomp_cache=None) -> SecurityPlan:
+def make(
+    process, config, *, in_userns, extra_caps=(), warn, seccomp_cache=None, is_exec=False
+) -> SecurityPlan:
     """Plan the security of a container's first process.
 
     `extra_caps` are the names of `--cap`; `warn` takes one line of text; `seccomp_cache` is the directory of
@@ -60,6 +70,18 @@ def make(process, config, *, in_userns, extra_caps=(), warn, seccomp_cache=None)
     plan.no_new_privs = process.no_new_privileges
     plan.rlimits = [(_rlimit(name), soft, hard) for name, soft, hard in process.rlimits]
     plan.oom_score_adj = process.oom_score_adj
+    if process.apparmor_profile or process.selinux_label:
+        from capsule.security.plan import labels
+
+        plan.apparmor, plan.selinux = labels.process_labels(process)
+    if config.mount_label is not None:
+        from capsule.security.plan import labels
+
+        labels.check_mount_label(config.mount_label)
+    if _has_attributes(process, config):
+        from capsule.security.attributes import Attributes
+
+        plan.attributes = Attributes(process, config, is_exec=is_exec)
     if config.seccomp is not None:
         from capsule.security.plan import seccomp
 
@@ -69,29 +91,32 @@ def make(process, config, *, in_userns, extra_caps=(), warn, seccomp_cache=None)
     return plan
 
 
+def _has_attributes(process, config):
+    return not (
+        process.scheduler is process.io_priority is process.cpu_affinity is None
+        and config.personality is config.memory_policy is None
+    )
+
+
 def make_exec(process, config, *, in_userns, extra_caps=(), warn, seccomp_cache=None) -> SecurityPlan:
     """Plan the security of a later process: what its process.json leaves out is the container's.
 
-    That holds for capabilities, limits, umask and oom_score_adj; no_new_privs is the process's own.
+    That holds for the fields of INHERITED; no_new_privs is the process's own.
     """
     first = config.process
-    if first is None or first is process:
-        return make(
-            process, config, in_userns=in_userns, extra_caps=extra_caps, warn=warn, seccomp_cache=seccomp_cache
-        )
-    merged = type(process)()
-    for slot in type(process).__slots__:
-        setattr(merged, slot, getattr(process, slot))
-    if merged.capabilities is None:
-        merged.capabilities = first.capabilities
-    if not merged.rlimits:
-        merged.rlimits = first.rlimits
-    if merged.umask is None:
-        merged.umask = first.umask
-    if merged.oom_score_adj is None:
-        merged.oom_score_adj = first.oom_score_adj
+    if first is not None and first is not process:
+        merged = type(process)()
+        for slot in type(process).__slots__:
+            setattr(merged, slot, getattr(process, slot))
+        if not merged.rlimits:
+            merged.rlimits = first.rlimits
+        for slot in INHERITED:
+            if getattr(merged, slot) is None:
+                setattr(merged, slot, getattr(first, slot))
+        process = merged
     return make(
-        merged, config, in_userns=in_userns, extra_caps=extra_caps, warn=warn, seccomp_cache=seccomp_cache
+        process, config, in_userns=in_userns, extra_caps=extra_caps, warn=warn, seccomp_cache=seccomp_cache,
+        is_exec=True,
     )
 
 
