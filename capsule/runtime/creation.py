@@ -32,7 +32,7 @@ class Blueprint:
     """All that create decides before anything on the host has changed."""
 
     __slots__ = ("config", "process", "bundle", "rootfs_path", "namespaces", "manager", "security", "rootfs_plan",
-                 "id_maps", "time_offsets")
+                 "id_maps", "time_offsets", "net_devices")
     if TYPE_CHECKING:
         config: Config
         process: Process
@@ -81,6 +81,12 @@ def draw(container, process) -> Blueprint:
         console=spec is not None and spec.terminal,
         cgroup_mounts=blueprint.manager.mounts_for_container(), no_pivot=process.no_pivot,
     )
+    blueprint.net_devices = None
+    if config.net_devices:
+        from capsule.runtime.net_devices import NetDevices
+
+        blueprint.net_devices = NetDevices(config.net_devices)
+        blueprint.net_devices.check(blueprint.namespaces.joined_fd("network"))
     if blueprint.rootfs_plan.idmaps:
         from capsule.runtime import idmaps
 
@@ -128,6 +134,8 @@ class InitStartHook(StartHook):
         container.entry.save(container.record)
         proc.stop_point("r-recorded")
         config = self.blueprint.config
+        if self.blueprint.net_devices is not None:
+            self.blueprint.net_devices.move(process.pid)
         for kind in ("prestart", "createRuntime"):
             hooks.run(container, kind, config, "creating", process.pid)
 
@@ -170,6 +178,8 @@ def create(container, process) -> None:
         raise
     finally:
         blueprint.namespaces.close()
+        if blueprint.net_devices is not None:
+            blueprint.net_devices.close()
 
 
 def _make(container, blueprint: Blueprint, keeper) -> None:
@@ -292,6 +302,8 @@ def _undo(container, blueprint: Blueprint, error: BaseException) -> None:
     try:
         if container.process is not None:
             container.process.terminate()
+        if blueprint.net_devices is not None:
+            blueprint.net_devices.give_back()
         destruction.remove(container, blueprint.manager, blueprint.config)
     except CapsuleError as err:
         log.warning(f"clean up after {error}: {err}")

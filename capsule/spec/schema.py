@@ -214,7 +214,7 @@ LINUX = (OBJECT, {
     "memoryPolicy": (OBJECT, {
         "mode": (WORD, MEMORY_POLICIES), "nodes": TEXT, "flags": (LIST, (WORD, MEMORY_POLICY_FLAGS)),
     }),
-    "netDevices": (LATER, "move network devices"),
+    "netDevices": (MAP, (OBJECT, {"name": TEXT})),
 })
 
 CONFIG = (OBJECT, {
