@@ -15,12 +15,11 @@ enum capsule_message {
 	CAPSULE_MSG_READY = 7,	 /* T: waiting for start */
 	CAPSULE_MSG_ERROR = 8,	 /* T: step, index, errno, wait status (plan.h) */
 	CAPSULE_MSG_ACK = 9,	 /* R: done */
-	CAPSULE_MSG_NACK = 10,	 /* R: not done, R says why; leave */
+	CAPSULE_MSG_TAIL = 10,	 /* S2: u32 pid in R's pid namespace of the tail, its clone */
 	CAPSULE_MSG_START = 11,	 /* start verb to T, over the start socket */
 	CAPSULE_MSG_EXITED = 12, /* relay to the library: i32 pid, u32 wait status */
 	CAPSULE_MSG_FAILED = 13, /* S1, S2: i32 errno, "class\\0operation\\0subject\\0cause" */
 	CAPSULE_MSG_STOP = 14,	 /* S2 of a build with stop points: send me SIGSTOP */
-	CAPSULE_MSG_TAIL = 15,	 /* S2: u32 pid in R's pid namespace of the tail, its clone */
 };
 
 #define CAPSULE_MSG_MAX 65536 /* bytes of one message, header included */

@@ -122,7 +122,7 @@ __attribute__((noreturn)) static void bail(int fd, int error, const char *operat
 	_exit(1);
 }
 
-/* One request, one answer. R answers NACK, or nothing at all, when it has failed itself. */
+/* One request, one answer. R closes its end when it has failed itself. */
 static void ask(int fd, uint32_t type)
 {
 	uint32_t answer[2] = { 0, 0 };

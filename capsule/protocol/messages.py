@@ -19,15 +19,14 @@ CONSOLE = 6
 READY = 7
 ERROR = 8
 ACK = 9
-NACK = 10
+TAIL = 10
 START = 11
 EXITED = 12
 FAILED = 13
 STOP = 14
-TAIL = 15
 
-NAMES = ("", "USERMAP", "TIMENS", "STAGE2", "HOOKS", "SOURCE", "CONSOLE", "READY", "ERROR", "ACK", "NACK",
-         "START", "EXITED", "FAILED", "STOP", "TAIL")
+NAMES = ("", "USERMAP", "TIMENS", "STAGE2", "HOOKS", "SOURCE", "CONSOLE", "READY", "ERROR", "ACK", "TAIL",
+         "START", "EXITED", "FAILED", "STOP")
 
 MAX_SIZE = 65536  # bytes, header included
 _HEADER = 8

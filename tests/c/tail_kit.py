@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "tests"
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wvla", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Wformat=2",
             "-Wswitch-enum", "-Werror"]
-READY, ERROR, ACK, NACK, START = 7, 8, 9, 10, 11
+READY, ERROR, ACK, START = 7, 8, 9, 11
 LOWEST_FD = 40  # of the harness's own descriptors: below is room for preserved ones
 EXECUTED = None  # what `report` returns at end of file
 

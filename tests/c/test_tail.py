@@ -18,7 +18,6 @@ from tail_kit import (
     ALLOW,
     EXECUTED,
     KILL,
-    NACK,
     START,
     Tail,
     bpf,
@@ -466,19 +465,10 @@ def test_exec_waits_for_the_acknowledgement_when_told_to(payload) -> None:
         assert tail.wait() == 6
 
 
-@pytest.mark.parametrize("answer", [message(NACK), message(START), b""])
-def test_exec_leaves_when_the_parent_has_failed(answer, payload) -> None:
-    plan = exec_plan(payload, "probe")
-    plan.wait_ack = True
-    with Tail(plan) as tail:
-        tail.ready()
-        tail.sync.send(answer) if answer else tail.sync.shutdown(1)
-        assert (tail.wait(), tail.output()) == (1, b"")
-
-
-@pytest.mark.parametrize("answer", [message(NACK), b""])
-def test_a_first_process_is_not_created_without_the_parents_word(answer, payload) -> None:
-    plan = init_plan(payload, "probe")
+@pytest.mark.parametrize("answer", [message(START), b""], ids=["another word", "end of file"])
+@pytest.mark.parametrize("plan_of", [exec_plan, init_plan], ids=["exec", "init"])
+def test_without_the_parents_word_it_leaves(plan_of, answer, payload) -> None:
+    plan = plan_of(payload, "probe")
     plan.wait_ack = True
     with Tail(plan) as tail:
         tail.ready()
