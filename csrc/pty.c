@@ -122,17 +122,3 @@ int capsule_pty_own(int slave_fd, uid_t uid)
 {
 	return fchown(slave_fd, uid, (gid_t)-1) < 0 ? -errno : 0;
 }
-
-int capsule_pty_make_controlling(int slave_fd)
-{
-	int fd;
-
-	if (setsid() < 0 && errno != EPERM) /* EPERM: we lead a process group, and so a session */
-		return -errno;
-	if (ioctl(slave_fd, TIOCSCTTY, 0) < 0)
-		return -errno;
-	for (fd = 0; fd < 3; fd++)
-		if (dup2(slave_fd, fd) < 0)
-			return -errno;
-	return 0;
-}

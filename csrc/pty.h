@@ -21,7 +21,5 @@ int capsule_pty_copy_size(int from_fd, int to_fd);
 int capsule_pty_clear_onlcr(int fd);
 /* Give the slave's node to uid; its group stays. */
 int capsule_pty_own(int slave_fd, uid_t uid);
-/* Start a session with the slave as its terminal and as fds 0 to 2. */
-int capsule_pty_make_controlling(int slave_fd);
 
 #endif

@@ -13,7 +13,6 @@ cdef extern from "pty.h" nogil:
     int capsule_pty_copy_size(int from_fd, int to_fd) noexcept
     int capsule_pty_clear_onlcr(int fd) noexcept
     int capsule_pty_own(int slave_fd, uid_t uid) noexcept
-    int capsule_pty_make_controlling(int slave_fd) noexcept
 
 
 cdef int check(int ret, operation, path=None) except -1:
@@ -51,8 +50,3 @@ def clear_onlcr(int fd):
 def own(int slave_fd, uid_t uid):
     """Make a user the slave's owner."""
     check(capsule_pty_own(slave_fd, uid), "fchown")
-
-
-def make_controlling(int slave_fd):
-    """Start a session whose terminal, and fds 0 to 2, are the slave."""
-    check(capsule_pty_make_controlling(slave_fd), "ioctl TIOCSCTTY")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from capsule import verbs
-from capsule.cli.paths import absolute, runtime_root
+from capsule.cli.paths import making_options, runtime_root
 from capsule.cli.refusals import refuse_cgroup_choices, refuse_options
 from capsule.cli.scanner import Invocation
 
@@ -12,15 +12,5 @@ def run(invocation: Invocation) -> int:
     """Create the container."""
     refuse_cgroup_choices(invocation)
     refuse_options(invocation, ("pidfd_socket",))
-    options = invocation.options
-    verbs.create(
-        runtime_root(invocation),
-        invocation.positionals[0],
-        bundle=absolute(options["bundle"] or "."),
-        pid_file=absolute(options["pid_file"]) or None,
-        console_socket=absolute(options["console_socket"]) or None,
-        preserve_fds=options["preserve_fds"],
-        no_pivot=options["no_pivot"],
-        no_new_keyring=options["no_new_keyring"],
-    )
+    verbs.create(runtime_root(invocation), invocation.positionals[0], **making_options(invocation))
     return 0

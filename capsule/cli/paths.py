@@ -39,6 +39,19 @@ def _working_directory() -> str:
         raise CapsuleError("find the working directory", "", errno=err.errno or 0) from err
 
 
+def making_options(invocation: Invocation) -> dict:
+    """Return what create and run are asked alike, under the names of verbs.create; paths absolute."""
+    options = invocation.options
+    return {
+        "bundle": absolute(options["bundle"] or "."),
+        "pid_file": absolute(options["pid_file"]) or None,
+        "console_socket": absolute(options["console_socket"]) or None,
+        "preserve_fds": options["preserve_fds"],
+        "no_pivot": options["no_pivot"],
+        "no_new_keyring": options["no_new_keyring"],
+    }
+
+
 def runtime_root(invocation: Invocation) -> str:
     """Return the directory of the containers' records: --root, or the default of this user."""
     given = invocation.globals["root"]

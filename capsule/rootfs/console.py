@@ -76,11 +76,3 @@ def _bind_console(ctx: Context) -> None:
         raise
     finally:
         posix.close(dev_fd)
-
-
-def make_controlling(slave_fd: int) -> None:
-    """Start a session with the slave as its terminal and as fds 0 to 2. Raises MountError."""
-    try:
-        pty.make_controlling(slave_fd)
-    except OSError as err:
-        raise failed("make controlling", "terminal", err) from err

@@ -53,11 +53,13 @@ def open_dev(ctx: Context) -> int:
     return openbeneath.ensure_dir(ctx.root_fd, "dev", 0o755, openbeneath.RESOLVE_NO_SYMLINKS)[0]
 
 
-def _dev_error(err: OSError) -> MountError:
-    cause = ""
-    if err.errno in (errno.ELOOP, errno.ENOTDIR):
-        cause = "must be an ordinary directory"
-    return MountError("open", "/dev", cause, errno=err.errno or 0)
+def _open_dev(ctx: Context) -> int:
+    """Open the root's /dev. Raises MountError."""
+    try:
+        return open_dev(ctx)
+    except OSError as err:
+        ordinary = err.errno not in (errno.ELOOP, errno.ENOTDIR)
+        raise MountError("open", "/dev", "" if ordinary else "must be an ordinary directory", errno=err.errno) from err
 
 
 class MakeDevices(Operation):
@@ -74,10 +76,7 @@ class MakeDevices(Operation):
         return f"{'bind' if self.bind else 'make'} devices {names}"
 
     def execute(self, ctx: Context) -> None:
-        try:
-            dev_fd = open_dev(ctx)
-        except OSError as err:
-            raise _dev_error(err) from err
+        dev_fd = _open_dev(ctx)
         try:
             for row in self.devices:
                 try:
@@ -150,10 +149,7 @@ class MakeLinks(Operation):
         return "make the links in /dev"
 
     def execute(self, ctx: Context) -> None:
-        try:
-            dev_fd = open_dev(ctx)
-        except OSError as err:
-            raise _dev_error(err) from err
+        dev_fd = _open_dev(ctx)
         try:
             for name, target in _LINKS:
                 openbeneath.symlink(dev_fd, name, target)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from build_support.modules import executed as walk  # noqa: E402 - the path comes first
 
 
 def python_sources(*tops: str) -> list[Path]:
@@ -32,19 +36,6 @@ def own_modules() -> set[str]:
     """Name every module and package of capsule, the Cython ones too."""
     paths = [path.relative_to(ROOT) for pattern in ("*.py", "*.pyx") for path in (ROOT / "capsule").rglob(pattern)]
     return {module_name(path) for path in paths}
-
-
-def for_type_checkers(node: ast.AST) -> bool:
-    """Tell whether an `if` is `if TYPE_CHECKING:`, whose imports never happen."""
-    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-
-
-def walk(node: ast.AST) -> Iterator[ast.AST]:
-    """Walk a tree, leaving out what only a type checker sees."""
-    for child in ast.iter_child_nodes(node):
-        if not for_type_checkers(child):
-            yield child
-            yield from walk(child)
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:

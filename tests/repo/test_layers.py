@@ -12,8 +12,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from sources import ROOT, imports, layers, module_name, own_modules, owner, parse, python_sources
 
-sys.path.insert(0, str(ROOT))
-
 from build_support import modules
 
 TABLE = layers()

@@ -161,7 +161,8 @@ answer["size"] = struct.unpack("HHHH", fcntl.ioctl(ctx.console_master, termios.T
 os.write(ctx.console_slave, b"a\\nb")
 answer["text"] = os.read(ctx.console_master, 10).decode()
 if os.fork() == 0:
-    console.make_controlling(ctx.console_slave)
+    os.setsid()
+    fcntl.ioctl(ctx.console_slave, termios.TIOCSCTTY, 0)
     terminal = os.open("/dev/tty", os.O_RDWR)
     os.write(terminal, b"!")
     os._exit(0)
