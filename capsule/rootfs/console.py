@@ -52,10 +52,21 @@ def open_pair(root_fd: int, uid: int, size: tuple[int, int] | None) -> tuple[int
         if size:
             pty.set_size(slave, size[0], size[1])
         if uid:
-            pty.own(slave, uid)
+            _give(slave, uid, from_host=root_fd < 0)
         return master, slave
     except OSError as err:
         raise failed("open console", err.filename or "", err) from err
+
+
+def _give(slave: int, uid: int, from_host: bool) -> None:
+    """Make a user the slave's owner, where that is possible."""
+    try:
+        pty.own(slave, uid)
+    except OSError as err:
+        # A distribution's devpts gives pairs to its group tty, and nobody in a user namespace may change a file of a
+        # group that it does not have. The user has the terminal as fds 0 to 2 and as /dev/tty all the same.
+        if not (from_host and err.errno == errno.EPERM):
+            raise
 
 
 def _bind_console(ctx: Context) -> None:

@@ -28,6 +28,12 @@ PTS = {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
 SYS = {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]}
 
 IN_MOUNT_NS = ["unshare", "--mount", "--pid", "--fork", "--ipc", "--net", "--propagation", "private"]
+#: With a devpts of one's own instead of the host's: as some hosts mount it, and as Debian does.
+WITH_DEVPTS = {name: ["unshare", "--mount", "--propagation", "private", "sh", "-euc",
+                      f"mount -t devpts -o newinstance,ptmxmode=666{options} devpts /dev/pts\n"
+                      "mount --bind /dev/pts/ptmx /dev/ptmx\n"
+                      'exec "$@"', "sh"]
+               for name, options in (("plain", ""), ("debian", ",mode=620,gid=5"))}
 IN_USER_NS: list[str] = []  # the child enters it itself: the interpreter may be out of reach from inside
 
 
@@ -106,7 +112,8 @@ class RootfsBundle:
             "linux": {"namespaces": [{"type": word} for word in ("pid", "mount", "ipc", "network")], **(linux or {})},
             **(top or {}),
         }
-        request |= {"config": config, "bundle": str(self.path), "probe": probe, "userns": not within}
+        request |= {"config": config, "bundle": str(self.path), "probe": probe}
+        request["userns"] = not within or request.get("userns", False)
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
             [*within, sys.executable, str(CHILD)], input=json.dumps(request), capture_output=True, text=True,
