@@ -229,7 +229,7 @@ def link_flags(variant: str) -> list[str] | None:
     if variant == "shared":
         return python.shared_flags()
     archive = python.static_library()
-    return [archive, *python.system_libraries()] if archive else None
+    return [archive, *python.system_libraries(built_in=variant == "static")] if archive else None
 
 
 def link(target: str, variant: str, objects: list[str], extra: list[str]) -> bool:

@@ -36,9 +36,12 @@ def static_library() -> str | None:
     return None
 
 
-def system_libraries() -> list[str]:
-    """List the libraries that libpython itself needs; what the linker does not use it leaves out."""
-    words = shlex.split(f"{variable('LIBS')} {variable('SYSLIBS')}")
+def system_libraries(*, built_in: bool) -> list[str]:
+    """List the libraries that libpython itself needs; what the linker does not use it leaves out.
+
+    With `built_in`, those too that its table of built-in modules asks for: Debian's has zlib and pyexpat in it.
+    """
+    words = shlex.split(f"{variable('LIBS')} {variable('SYSLIBS')} {variable('MODLIBS') if built_in else ''}")
     kept = [word for word in words if word.startswith("-l")]
     return list(dict.fromkeys([*kept, "-lm", "-ldl", "-lpthread", "-lutil"]))
 
