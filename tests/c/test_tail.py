@@ -8,10 +8,11 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.payload import build_payload
+from helpers.payload import public_payload
 from helpers.wait import wait_until
 from tail_kit import (
     ACK,
@@ -49,8 +50,9 @@ NO_DAC = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--")
 
 
 @pytest.fixture(scope="session")
-def payload() -> Path:
-    return build_payload()
+def payload() -> Iterator[Path]:
+    with public_payload() as path:
+        yield path
 
 
 def probe(plan, **options) -> dict:

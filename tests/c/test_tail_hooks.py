@@ -6,10 +6,11 @@ import errno
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.payload import build_payload
+from helpers.payload import public_payload
 from helpers.wait import wait_until
 from tail_kit import ALLOW, EXECUTED, KILL, START, Tail, bpf, init_plan, message
 
@@ -20,8 +21,9 @@ NO_LIMIT = 0
 
 
 @pytest.fixture(scope="session")
-def payload() -> bytes:
-    return os.fsencode(build_payload())
+def payload() -> Iterator[bytes]:
+    with public_payload() as path:
+        yield os.fsencode(path)
 
 
 @pytest.fixture

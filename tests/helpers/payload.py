@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +30,14 @@ def build_payload() -> Path:
     os.chmod(temporary, 0o755)
     os.rename(temporary, target)
     return target
+
+
+@contextlib.contextmanager
+def public_payload() -> Iterator[Path]:
+    """Yield the path of a copy that every user may execute: the source tree may lie in root's home."""
+    with tempfile.TemporaryDirectory(prefix="capsule-payload-") as directory:
+        os.chmod(directory, 0o755)
+        yield Path(shutil.copy2(build_payload(), directory))
 
 
 def raw(text: str) -> bytes:

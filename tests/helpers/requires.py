@@ -99,6 +99,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "busybox": lambda: _program("busybox", "busybox-static"),
     "gcc": lambda: _program("gcc", "gcc libc6-dev"),
     "strace": lambda: _program("strace", "strace"),
+    "ps": lambda: _program("ps", "procps"),
     "ip": lambda: _program("ip", "iproute2"),
     "debootstrap": lambda: _program("debootstrap", "debootstrap"),
     "mirror": _mirror,

@@ -74,6 +74,7 @@ def test_job_control_and_control_c_in_bash(capsule, box, shell):
     assert running.wait().rc == 3
 
 
+@requires("ps")
 def test_exec_ps_kill_delete_beside_the_shell(capsule, box, shell):
     running, _ = shell
     assert capsule.exec(box, "bash", "-c", "echo from exec; exit 3", rc=3).out == "from exec\n"

@@ -312,6 +312,7 @@ def test_ps_as_json_is_the_pids_on_the_host(capsule, bundle):
     running.wait()
 
 
+@requires("ps")
 def test_ps_prints_a_table_of_the_containers_processes(capsule, bundle):
     box = bundle(["/payload", "pause"])
     pid = capsule.start_container(box)

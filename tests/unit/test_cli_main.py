@@ -6,6 +6,7 @@ import sys
 import types
 
 import pytest
+from helpers.requires import requires
 
 import capsule.cli
 from capsule.cli import cmd_version, main as entry, output
@@ -236,6 +237,7 @@ def test_ps_json_is_the_array_of_pids(verbs, capfd):
     assert capfd.readouterr().out == "[1,22]\n"
 
 
+@requires("ps")
 def test_ps_table_is_the_hosts_filtered_by_pid(verbs, capfd):
     verbs.answers["processes"] = [os.getpid()]
 
@@ -245,6 +247,7 @@ def test_ps_table_is_the_hosts_filtered_by_pid(verbs, capfd):
     assert line.split()[1] == str(os.getpid())
 
 
+@requires("ps")
 def test_ps_hands_its_options_to_the_hosts_ps(verbs, capfd):
     verbs.answers["processes"] = []
 
