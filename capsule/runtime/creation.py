@@ -32,7 +32,7 @@ class Blueprint:
     """All that create decides before anything on the host has changed."""
 
     __slots__ = ("config", "process", "bundle", "rootfs_path", "namespaces", "manager", "security", "rootfs_plan",
-                 "id_maps", "time_offsets", "net_devices")
+                 "id_maps", "time_offsets", "net_devices", "resctrl")
     if TYPE_CHECKING:
         config: Config
         process: Process
@@ -81,18 +81,28 @@ def draw(container, process) -> Blueprint:
         console=spec is not None and spec.terminal,
         cgroup_mounts=blueprint.manager.mounts_for_container(), no_pivot=process.no_pivot,
     )
-    blueprint.net_devices = None
+    _draw_rarities(container.id, blueprint)
+    return blueprint
+
+
+def _draw_rarities(id: str, blueprint: Blueprint) -> None:
+    """Plan what few containers have, each by a module of its own."""
+    config, plan = blueprint.config, blueprint.namespaces
+    blueprint.resctrl = blueprint.net_devices = None
+    if config.intel_rdt is not None:
+        from capsule.cgroups import resctrl
+
+        blueprint.resctrl = resctrl.Group(resctrl.find_root(), config.intel_rdt, id)
+        blueprint.resctrl.check()
     if config.net_devices:
         from capsule.runtime.net_devices import NetDevices
 
         blueprint.net_devices = NetDevices(config.net_devices)
-        blueprint.net_devices.check(blueprint.namespaces.joined_fd("network"))
+        blueprint.net_devices.check(plan.joined_fd("network"))
     if blueprint.rootfs_plan.idmaps:
         from capsule.runtime import idmaps
 
-        plan = blueprint.namespaces
         plan.idmaps = idmaps.open_all(blueprint.rootfs_plan.idmaps, blueprint.id_maps, plan.joined_fd("user"))
-    return blueprint
 
 
 def _check_rootfs(bundle: str, root_path: str) -> str:
@@ -125,6 +135,10 @@ class InitStartHook(StartHook):
         self.console_keeper = console_keeper
 
     def staged(self, process) -> None:
+        if self.blueprint.resctrl is not None:
+            from capsule.cgroups import resctrl
+
+            resctrl.join(self.blueprint.resctrl.groups(), process.pid)
         _set_oom_score(process.pid, self.blueprint.security)
         self.container.process = process
 
@@ -190,8 +204,12 @@ def _make(container, blueprint: Blueprint, keeper) -> None:
         from capsule.rootfs import host_tree
 
         entry.journal_add(journal.MOUNT, *host_tree.before(blueprint.rootfs_path))
+    if blueprint.resctrl is not None:
+        entry.journal_add(journal.RESCTRL, *blueprint.resctrl.planned())
     proc.stop_point("r-journal")
     manager.create()
+    if blueprint.resctrl is not None:
+        blueprint.resctrl.create()
     proc.stop_point("r-cgroup")
     manager.apply_early(blueprint.config.resources)
     unified_fd, tasks_fds = manager.join_fds()
@@ -263,6 +281,8 @@ def _record_of(container, blueprint: Blueprint, pid: int):
         "private_pids": "pid" in blueprint.namespaces.new,
         "has_process": config.process is not None,
     }
+    if blueprint.resctrl is not None:
+        record.extra["resctrl"] = {"groups": blueprint.resctrl.groups(), "made": blueprint.resctrl.made}
     return record
 
 
@@ -304,6 +324,8 @@ def _undo(container, blueprint: Blueprint, error: BaseException) -> None:
             container.process.terminate()
         if blueprint.net_devices is not None:
             blueprint.net_devices.give_back()
+        if blueprint.resctrl is not None:
+            destruction.remove_resctrl(blueprint.resctrl.made)
         destruction.remove(container, blueprint.manager, blueprint.config)
     except CapsuleError as err:
         log.warning(f"clean up after {error}: {err}")

@@ -24,6 +24,8 @@ def remove(container, manager, config) -> None:
         if container.record is None or "mount" not in container.record.extra.get("namespaces", []):
             _restore_host_tree(container.entry.journal_read())
         manager.remove()
+        if container.record is not None and "resctrl" in container.record.extra:
+            remove_resctrl(container.record.extra["resctrl"].get("made", []))
     except CapsuleError as err:
         failure = err
     if failure is None:
@@ -33,6 +35,14 @@ def remove(container, manager, config) -> None:
         hooks.run_poststop(container, config)
     if failure is not None:
         raise failure
+
+
+def remove_resctrl(made: list[str]) -> None:
+    """Remove the resctrl groups that create made. Raises CgroupError."""
+    if made:
+        from capsule.cgroups import resctrl
+
+        resctrl.remove(made)
 
 
 def _restore_host_tree(written: list) -> None:
@@ -92,6 +102,7 @@ def remove_leftover(entry, id: str) -> None:
     manager.kill(SIGKILL)
     _restore_host_tree(written)
     manager.remove()
+    remove_resctrl(journal.resctrl_groups(written))
     entry.remove()
 
 

@@ -18,13 +18,20 @@ _SIGKILL = 9
 class ExecStartHook(StartHook):
     """While an exec starts: console, then limits and pid file on its tail."""
 
-    __slots__ = ("request", "security", "keeper")
+    __slots__ = ("request", "security", "keeper", "resctrl_groups")
 
-    def __init__(self, process, security, keeper) -> None:
+    def __init__(self, process, security, keeper, resctrl_groups: list[str]) -> None:
         StartHook.__init__(self)
         self.request = process
         self.security = security
         self.keeper = keeper
+        self.resctrl_groups = resctrl_groups
+
+    def staged(self, process) -> None:
+        if self.resctrl_groups:
+            from capsule.cgroups import resctrl
+
+            resctrl.join(self.resctrl_groups, process.pid)
 
     def ready(self, process) -> None:
         creation.set_limits(process.pid, self.security)
@@ -84,7 +91,9 @@ def _start(container, process, orders: InitExecConfig, manager, *, patient: bool
     joins = _join(container, container.record.extra.get("namespaces", []))
     try:
         keeper.connect()
-        child = ParentChildProcess((0, joins, -1, [], None), orders, ExecStartHook(process, orders.security, keeper),
+        groups = container.record.extra.get("resctrl", {}).get("groups", [])
+        hook = ExecStartHook(process, orders.security, keeper, groups)
+        child = ParentChildProcess((0, joins, -1, [], None), orders, hook,
                                    initialize=container.initialize, initializer_type=EXEC, patient=patient)
         child.start()
     finally:

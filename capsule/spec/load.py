@@ -50,6 +50,10 @@ def load_config(data: bytes) -> Config:
     take_masks(config, linux, kinds)
     take_sysctl(config, linux.get("sysctl", {}), kinds)
     _take_linux(config, linux)
+    if "intelRdt" in linux:
+        from capsule.spec.rdt import check_rdt
+
+        config.intel_rdt = check_rdt(linux["intelRdt"])
     if linux.get("netDevices"):
         from capsule.spec.net_devices import take_net_devices
 

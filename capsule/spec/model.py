@@ -110,7 +110,7 @@ class Config:
         "oci_version", "root_path", "root_readonly", "process", "hostname", "domainname", "mounts", "hooks",
         "annotations", "namespaces", "uid_mappings", "gid_mappings", "time_offsets", "devices", "cgroups_path",
         "resources", "rootfs_propagation", "masked_paths", "readonly_paths", "sysctl", "seccomp",
-        "mount_label", "personality", "memory_policy", "net_devices", "raw",
+        "mount_label", "personality", "memory_policy", "net_devices", "intel_rdt", "raw",
     )
 
     def __init__(self) -> None:
@@ -138,5 +138,6 @@ class Config:
         self.mount_label: str | None = None
         self.personality: str | None = None  # LINUX or LINUX32
         self.memory_policy: tuple[str, list[int], list[str]] | None = None  # (mode, nodes, flags)
+        self.intel_rdt: dict[str, object] | None = None  # a subtree with the spec's key names
         self.net_devices: dict[str, str] = {}  # name here to name in the container
         self.raw: bytes = b""

@@ -209,7 +209,9 @@ LINUX = (OBJECT, {
     "sysctl": (MAP, TEXT),
     "seccomp": SECCOMP,
     "mountLabel": TEXT,
-    "intelRdt": (LATER, "use resctrl groups"),
+    "intelRdt": (OBJECT, {
+        "closID": TEXT, "l3CacheSchema": TEXT, "memBwSchema": TEXT, "schemata": TEXTS, "enableMonitoring": FLAG,
+    }),
     "personality": (OBJECT, {"domain": (WORD, PERSONALITIES), "flags": TEXTS}),
     "memoryPolicy": (OBJECT, {
         "mode": (WORD, MEMORY_POLICIES), "nodes": TEXT, "flags": (LIST, (WORD, MEMORY_POLICY_FLAGS)),

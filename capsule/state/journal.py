@@ -12,6 +12,7 @@ from __future__ import annotations
 from capsule._ext import json
 
 CGROUP = "cgroup"  # values: directories, parents before children
+RESCTRL = "resctrl"  # values: directories, parents before children
 MOUNT = "mount"  # values: a path of the caller's tree, the number of mounts that were on it before
 PID = "pid"  # values: pid, start time
 SOCKET = "socket"  # values: names in the state directory
@@ -40,9 +41,18 @@ def from_bytes(data: bytes) -> list[tuple[str, list]]:
 
 def cgroups(entries: list[tuple[str, list]]) -> list[str]:
     """Return every journalled cgroup directory once, parents before children."""
+    return _paths(entries, CGROUP)
+
+
+def resctrl_groups(entries: list[tuple[str, list]]) -> list[str]:
+    """Return every journalled resctrl directory once, parents before children."""
+    return _paths(entries, RESCTRL)
+
+
+def _paths(entries: list[tuple[str, list]], wanted: str) -> list[str]:
     found: dict[str, None] = {}
     for kind, values in entries:
-        if kind == CGROUP:
+        if kind == wanted:
             for path in values:
                 if isinstance(path, str):
                     found[path] = None

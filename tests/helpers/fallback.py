@@ -4,6 +4,7 @@ The program takes words before the command line:
   import   an initializer that imports a module just before it becomes the tail
   raise    an initializer that raises an exception nobody expects there
   unsealed the seal is left out
+  resctrl=DIR  that directory is the resctrl file system: its groups come and go with their files
 """
 
 import sys
@@ -33,9 +34,14 @@ def main() -> None:
     import capsule.init.standard  # noqa: F401
     from capsule._ext import nsexec
 
-    while words and words[0] in ("import", "raise", "unsealed"):
+    while words and words[0].partition("=")[0] in ("import", "raise", "unsealed", "resctrl"):
         word = words.pop(0)
-        if word == "unsealed":
+        if word.startswith("resctrl="):
+            sys.path.insert(1, f"{ROOT}/tests")
+            from helpers import resctrl
+
+            resctrl.install(word.partition("=")[2])
+        elif word == "unsealed":
             nsexec.seal = lambda: None
         else:
             spoil(word)

@@ -326,7 +326,6 @@ def test_an_enormous_string_does_not_fill_the_message() -> None:
 
 
 LATER = [
-    ([("linux.intelRdt", {"closID": "../../tmp"})], "linux.intelRdt"),
     ([seccomp(listenerPath="/s")], "linux.seccomp.listenerPath"),
     ([seccomp(defaultAction="SCMP_ACT_NOTIFY")], "linux.seccomp.defaultAction"),
     ([rule(action="SCMP_ACT_NOTIFY")], f"{RULE}.action"),
