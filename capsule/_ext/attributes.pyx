@@ -76,4 +76,5 @@ def allowed_nodes():
     cdef unsigned int node
     memset(&mask, 0, sizeof(mask))
     check(capsule_attributes_allowed_nodes(&mask), "get_mempolicy")
-    return [node for node in range(CAPSULE_NODES) if mask.words[node // WORD_BITS] >> (node % WORD_BITS) & 1]
+    return [node for node in range(<unsigned int>CAPSULE_NODES)
+            if mask.words[node // WORD_BITS] >> (node % WORD_BITS) & 1]
