@@ -51,11 +51,23 @@ SEAL_PROBE = (
 )
 
 
+#: The C core of the flavour that looks for mistakes in it. Freestanding programs have no library that could report
+#: one: there an undefined operation is an illegal instruction.
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g")
+TRAPS = ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
+
+
+#: The last fallback by the name that tests give it.
+SCRIPT = "capsule-script"
+
+
 class Flavour(NamedTuple):
-    """A build of the launcher: file name, the macros that differ, and its modules if not all (entry first)."""
+    """A build of the launcher: file name, the flags that differ for the C core (and its linking) and for the
+    freestanding programs, and its modules if not all (entry first)."""
 
     name: str
-    defines: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
     modules: tuple[Module, ...] = ()
 
 
@@ -63,11 +75,12 @@ FLAVOURS = {
     flavour.name: flavour
     for flavour in (
         Flavour("capsule"),
-        Flavour("capsule-stop", ("-DCAPSULE_STOP_POINTS",)),
+        Flavour("capsule-stop", ("-DCAPSULE_STOP_POINTS",), ("-DCAPSULE_STOP_POINTS",)),
         Flavour("capsule-noseal", ("-DCAPSULE_NO_SEAL",)),
         Flavour("capsule-imports", ("-DCAPSULE_TRACE_IMPORTS",)),
-        Flavour("seal-probe", (), SEAL_PROBE),
-        Flavour("seal-probe-noseal", ("-DCAPSULE_NO_SEAL",), SEAL_PROBE),
+        Flavour("capsule-sanitized", SANITIZERS, TRAPS),
+        Flavour("seal-probe", modules=SEAL_PROBE),
+        Flavour("seal-probe-noseal", ("-DCAPSULE_NO_SEAL",), modules=SEAL_PROBE),
     )
 }
 
@@ -199,7 +212,7 @@ def module_job(module: Module, generated: str) -> Compilation:
 
 def c_job(source: str, flavour: Flavour) -> Compilation:
     """Say how to compile a source of the C core."""
-    flags = [*compiler(), "-std=gnu11", *OPTIMISE, *CODE, *C_WARNINGS, *flavour.defines, "-Icsrc",
+    flags = [*compiler(), "-std=gnu11", *OPTIMISE, *CODE, *C_WARNINGS, *flavour.flags, "-Icsrc",
              *python.include_flags()]
     if os.environ.get("CAPSULE_WERROR"):
         flags.append("-Werror")
@@ -255,7 +268,7 @@ def probe(variant: str, version: str) -> str | None:
     module = Module("capsule_probe", "build_support/probe.py", False)
     if translate_all([module], directory, jobs=1):
         raise SystemExit("cannot translate build_support/probe.py")
-    flavour = Flavour(f"probe/{variant}", ())
+    flavour = Flavour(f"probe/{variant}")
     table, settings = f"{directory}/modules.c", f"{directory}/settings-{variant}.c"
     write_if_changed(table, table_text([module], module.name))
     write_if_changed(settings, settings_text(variant, version, ""))
@@ -342,7 +355,10 @@ def build(version: str, *, library: str, flavours: list[str], directory: str = "
         return [f"{directory}/capsule"]
     settings = f"{ROOT}/settings{'' if library else '-installed'}.c"
     write_if_changed(settings, settings_text(variant, version, library))
-    return [build_flavour(FLAVOURS[name], variant, settings, directory) for name in flavours]
+    if SCRIPT in flavours:
+        write_script(f"{directory}/{SCRIPT}", library)
+    return [f"{directory}/{SCRIPT}" if name == SCRIPT else build_flavour(FLAVOURS[name], variant, settings, directory)
+            for name in flavours]
 
 
 def build_flavour(flavour: Flavour, variant: str, settings: str, directory: str) -> str:
@@ -362,18 +378,17 @@ def build_flavour(flavour: Flavour, variant: str, settings: str, directory: str)
     target = f"{directory}/{flavour.name}"
     objects = [job.target for job in work]
     if compiled or not is_newer(target, objects):
-        if not link(target, variant, objects, libraries(linked)):
+        if not link(target, variant, objects, [*libraries(linked), *flavour.flags]):
             raise SystemExit(f"cannot link {target} ({variant})")
     return target
 
 
 def flavour_sources(flavour: Flavour, linked: list[Module], variant: str) -> list[str]:
-    """List the C sources of a flavour; those with stop points have freestanding programs of their own."""
+    """List the C sources of a flavour; some have freestanding programs of their own."""
     embedded = programs.EMBEDDED
     if any(modules.names_source(module, embedded) for module in linked):
-        stops = tuple(define for define in flavour.defines if define == "-DCAPSULE_STOP_POINTS")
-        directory = f"{ROOT}/{flavour.name}/programs" if stops else programs.GENERATED
-        embedded = programs.embed(compiler(), defines=stops, directory=directory)
+        directory = f"{ROOT}/{flavour.name}/programs" if flavour.programs else programs.GENERATED
+        embedded = programs.embed(compiler(), flags=flavour.programs, directory=directory)
     sources = core_sources(linked, embedded)
     if variant == "static-frozen":
         write_if_changed(f"{ROOT}/frozen.c", frozen_text())

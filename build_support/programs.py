@@ -44,14 +44,14 @@ def is_current(target: str, command: list[str]) -> bool:
         return False
 
 
-def compile_program(name: str, compiler: list[str], *, defines: tuple[str, ...], directory: str) -> str:
+def compile_program(name: str, compiler: list[str], *, flags: tuple[str, ...], directory: str) -> str:
     """Compile and strip one program unless it is current; return its path."""
     target = f"{directory}/{name}"
     os.makedirs(directory, exist_ok=True)
-    flags = header(f"csrc/{name}.c", "build")
-    if not flags:
+    own = header(f"csrc/{name}.c", "build")
+    if not own:
         raise SystemExit(f"csrc/{name}.c: the first line must be /* build: FLAGS */")
-    command = [*compiler, *flags, *defines, "-Icsrc", "-Wl,--fatal-warnings", *sources_of(name), "-o", target + ".tmp"]
+    command = [*compiler, *own, *flags, "-Icsrc", "-Wl,--fatal-warnings", *sources_of(name), "-o", target + ".tmp"]
     if is_current(target, command):
         return target
     if subprocess.run(command).returncode:
@@ -89,7 +89,7 @@ def write_if_changed(path: str, text: str) -> None:
     os.replace(temporary, path)
 
 
-def embed(compiler: list[str], *, defines: tuple[str, ...] = (), directory: str = GENERATED) -> str:
+def embed(compiler: list[str], *, flags: tuple[str, ...] = (), directory: str = GENERATED) -> str:
     """Build the programs and write embedded_programs.c; return its path."""
     parts = ["/* Made by build_support/programs.py. */\n#include <stddef.h>\n"]
     for name in NAMES:
@@ -97,7 +97,7 @@ def embed(compiler: list[str], *, defines: tuple[str, ...] = (), directory: str 
             print(f"warning: csrc/{name}.c is incomplete: this build cannot start containers")
             parts.append(as_array(name, b"#!/nonexistent\n"))
             continue
-        with open(compile_program(name, compiler, defines=defines, directory=directory), "rb") as file:
+        with open(compile_program(name, compiler, flags=flags, directory=directory), "rb") as file:
             parts.append(as_array(name, file.read()))
     target = f"{directory}/embedded_programs.c"
     write_if_changed(target, "\n".join(parts))

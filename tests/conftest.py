@@ -15,7 +15,7 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
-from helpers import payload as payloads, process, requires as requirements  # noqa: E402 - the path comes first
+from helpers import budget, payload as payloads, process, requires as requirements  # noqa: E402 - the path comes first
 from helpers.bundle import Bundle  # noqa: E402 - the path comes first
 from helpers.leaks import SESSION, Snapshot  # noqa: E402 - the path comes first
 from helpers.runtime import Runtime  # noqa: E402 - the path comes first
@@ -32,6 +32,7 @@ _numbers = itertools.count(1)
 def pytest_configure(config: pytest.Config) -> None:
     for line in MARKERS:
         config.addinivalue_line("markers", line)
+    budget.register()
     process.become_subreaper()
 
 
@@ -107,6 +108,7 @@ def capsule(workdir: Path, leaks: Snapshot | None) -> Iterator[Runtime]:
     runtime = Runtime(requirements.binary(), workdir / "state", workdir / "calls")
     yield runtime
     runtime.clean()
+    assert not runtime.sanitizer_reports(), runtime.report()
     left = runtime.states_left()
     assert not left, f"left in the state root: {left}"
 

@@ -28,9 +28,11 @@ EXECUTED = None  # what `report` returns at end of file
 
 @functools.cache
 def compile_program(name: str, compiler: str = "gcc") -> Path:
-    """Compile csrc/NAME.c with the flags in its first line."""
+    """Compile csrc/NAME.c with the flags in its first line, and those of CAPSULE_PROGRAM_FLAGS where gcc is to."""
     line = (ROOT / "csrc" / f"{name}.c").read_text(encoding="utf-8").splitlines()[0]
     flags = shlex.split(line.removeprefix("/* build:").removesuffix("*/"))
+    if compiler == "gcc":
+        flags += shlex.split(os.environ.get("CAPSULE_PROGRAM_FLAGS", ""))
     BUILD.mkdir(parents=True, exist_ok=True)
     target = BUILD / f"{name}-{compiler}-{os.getpid()}"
     subprocess.run([compiler, *WARNINGS, *flags, "-Icsrc", "-o", target, f"csrc/{name}.c"], check=True, cwd=ROOT)

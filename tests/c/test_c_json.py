@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from helpers.budget import times
 from helpers.config import BASE
 
 HERE = Path(__file__).resolve().parent
@@ -16,7 +17,8 @@ STRICT = ["-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Wshadow", "-Wvla", "-
           "-Wmissing-prototypes", "-Wformat=2", "-Wswitch-enum", "-Werror", f"-I{CSRC}"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 WRAPPED = "-Wl,--wrap=malloc,--wrap=realloc,--wrap=reallocarray"
-RUNS = "20000"
+RUNS = str(times(20000))
+SECONDS = times(20)
 SEEDS = [json.dumps(BASE), '{"a":1,"a":2}', '["\\ud83d\\ude00\\u00e9\\n",-1.5e+3,true,null]', "[" * 70, '{"é":{}}',
          "{" + ",".join(f'"k{n}":[{n}]' for n in range(20)) + "}"]
 
@@ -71,7 +73,7 @@ def test_the_parser_survives_guided_fuzzing(tmp_path: Path, seeds: list[str]) ->
         pytest.skip("clang with libFuzzer is not installed")
     built = compiled("clang", tmp_path / "fuzz", flags, "fuzz_json.c")
     assert built.returncode == 0, built.stderr
-    command = [str(tmp_path / "fuzz"), f"-runs={RUNS}", "-seed=1", "-max_len=4096", "-max_total_time=20",
+    command = [str(tmp_path / "fuzz"), f"-runs={RUNS}", "-seed=1", "-max_len=4096", f"-max_total_time={SECONDS}",
                f"-artifact_prefix={tmp_path}/", f"-seed_inputs={','.join(seeds)}"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-4000:]

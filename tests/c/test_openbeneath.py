@@ -7,9 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_c_json import CSRC, HERE, SANITIZERS, STRICT, can_link
+from test_c_json import CSRC, HERE, RUNS, SANITIZERS, SECONDS, STRICT, can_link
 
-RUNS = "20000"
 SEEDS = [
     "/a/b\n../l0\n/\nl0/l1\nl3/l2/../x", "l0\nl1\nl2\nl3\nl0/a", "../../..\n/../a\na/l1/b\n.\na/l1/b/l2/l3",
     "a/b/../../..\n/l3\n../../l0\na\na/b/l2/a/l1", "\n\n\n\n/", "/nowhere\n../new\n/a/l1/x\nb\na/l1/deep/er",
@@ -50,5 +49,5 @@ def test_the_walker_survives_guided_fuzzing(tmp_path: Path, seeds: list[str]) ->
     if not can_link("clang", flags, tmp_path):
         pytest.skip("clang with libFuzzer is not installed")
     build("clang", tmp_path / "fuzz", flags, "fuzz_openbeneath.c")
-    run(tmp_path, [str(tmp_path / "fuzz"), f"-runs={RUNS}", "-seed=1", "-max_len=512", "-max_total_time=20",
+    run(tmp_path, [str(tmp_path / "fuzz"), f"-runs={RUNS}", "-seed=1", "-max_len=512", f"-max_total_time={SECONDS}",
                    f"-artifact_prefix={tmp_path}/", f"-seed_inputs={','.join(seeds)}"])  # fmt: skip

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from helpers.budget import times
 from tail_kit import BUILD, ROOT, bpf
 
 from capsule.protocol import _plan, relay_plan, tail_plan
@@ -15,7 +16,7 @@ from capsule.protocol.tail_plan import TailPlan
 
 SANITIZE = "-fsanitize=address,undefined"
 SOURCES = ["tests/c/fuzz_plan.c", "csrc/plan.c"]
-FUZZ_SECONDS = 15
+FUZZ_SECONDS = times(15)
 HOOK = 11  # record type (csrc/plan.h)
 
 

@@ -302,6 +302,10 @@ class Runtime:
         names = os.listdir(self.root) if self.root.is_dir() else []
         return [name for name in names if any(used in name for used in self._ids)]
 
+    def sanitizer_reports(self) -> list[Result]:
+        """Return the calls on whose stderr a sanitizer has spoken, whatever status the test expected."""
+        return [call for call in self.calls if "Sanitizer" in call.err or ": runtime error: " in call.err]
+
     def report(self) -> str:
         return "\n".join(map(repr, self.calls[-40:]))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from helpers.budget import times
 from hypothesis import given, settings, strategies as st
 
 from capsule._ext.json import JSONError, dumps, loads
@@ -20,7 +21,7 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=times(200), deadline=None)
 @given(TREES, st.integers(0, 4))
 def test_what_is_written_is_read_back(tree: object, indent: int) -> None:
     data = dumps(tree, indent=indent)
@@ -29,13 +30,13 @@ def test_what_is_written_is_read_back(tree: object, indent: int) -> None:
     assert json.loads(data) == tree
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=times(200), deadline=None)
 @given(TREES, st.booleans(), st.sampled_from([None, 1, "\t"]))
 def test_documents_of_another_writer_are_read(tree: object, ascii_only: bool, indent: object) -> None:
     assert loads(json.dumps(tree, ensure_ascii=ascii_only, indent=indent).encode()) == tree
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=times(500), deadline=None)
 @given(st.text(st.sampled_from('{}[]",:\\u0d8e1-+.eE tfnulras\n')).map(str.encode))
 def test_nothing_is_accepted_that_another_reader_refuses(data: bytes) -> None:
     try:

@@ -7,6 +7,7 @@ import sys
 import tempfile
 
 import pytest
+from helpers.budget import times
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -332,5 +333,5 @@ class StoreMachine(RuleBasedStateMachine):
 
 TestStoreMachine = StoreMachine.TestCase
 TestStoreMachine.settings = settings(
-    max_examples=25, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=times(25), stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
