@@ -36,8 +36,8 @@ test: build-test ## run the tests (as root: all; otherwise those that need no ro
 test-unit: build ## run the tests that need neither root nor containers
 	@$(PYTEST) tests/unit tests/repo $(ARGS)
 
-test-all: build-test ## run the tests, the repeating ones too
-	@$(PYTEST) -m "stress or not stress" $(ARGS)
+test-all: build-test ## run everything there is: stress, fuzzing, sanitizers, each Python, engines; ARGS="STEP ..."
+	@$(PYTHON_OF_TREE) tools/test-all $(ARGS)
 
 test-engines: bootstrap-engines build ## run podman, Docker, containerd and buildah on capsule, runc and crun
 	@CAPSULE_ENGINES=$${CAPSULE_ENGINES:-capsule,runc,crun} $(PYTEST) tests/engines $(ARGS)
