@@ -57,7 +57,7 @@ def start(root: str, id: str) -> None:
 
 def run(root: str, id: str, *, bundle: str, pid_file: str | None = None, console_socket: str | None = None,
         preserve_fds: int = 0, no_pivot: bool = False, no_new_keyring: bool = False, detach: bool = False,
-        keep: bool = False, report_fd: int = -1) -> int:
+        keep: bool = False, report_fd: int = -1, timeout_ms: int = 0, kill_after_ms: int = 0) -> int:
     """Create and start a container; in the foreground this process becomes the relay and does not return."""
     from capsule.runtime import relay
 
@@ -78,6 +78,8 @@ def run(root: str, id: str, *, bundle: str, pid_file: str | None = None, console
     plan = relay.plan_for(container.process, container.console, report_fd=report_fd)
     if not keep:
         relay.add_cleanup(plan, container, launcher_argv(root, "delete", "--force", id))
+    relay.add_record(plan, container, keep=keep)
+    plan.timeout_ms, plan.kill_after_ms = timeout_ms, kill_after_ms
     container.close()
     relay.become(plan)
     return 1
@@ -160,10 +162,14 @@ def state(root: str, id: str) -> dict:
 
 
 def detail(root: str, id: str) -> dict:
-    """The whole record, config parsed."""
+    """The whole record, config parsed, and under `end` how the container ended where that is known."""
     container = Factory(root).load(id)
     try:
-        return container.state().to_dict()
+        whole = container.state().to_dict()
+        end = container.end()
+        if end is not None:
+            whole["end"] = end
+        return whole
     finally:
         container.close()
 

@@ -307,6 +307,17 @@ int capsule_plan_tail(const void *data, size_t size, struct tail_plan *plan)
 	return (seen & process) == process && process_valid(plan) ? 0 : -EINVAL;
 }
 
+static int take_record_of_end(const struct plan_bytes *body, struct relay_plan *plan)
+{
+	struct plan_strings strings;
+
+	if (take_strings(body, &strings) || strings.count != 2 || !*strings.data)
+		return -EINVAL;
+	plan->record_name = strings.data;
+	plan->record_head = after_strings(strings.data, 1);
+	return 0;
+}
+
 static int take_relay_record(struct relay_plan *plan, uint16_t type, const struct plan_bytes *body)
 {
 	switch (type) {
@@ -322,6 +333,12 @@ static int take_relay_record(struct relay_plan *plan, uint16_t type, const struc
 		return take_path(body, &plan->kill_cgroup);
 	case RELAY_FALLBACK:
 		return take_strings(body, &plan->fallback);
+	case RELAY_DEADLINE:
+		return take_struct(body, &plan->deadline, sizeof(plan->deadline));
+	case RELAY_RECORD:
+		return take_record_of_end(body, plan);
+	case RELAY_OOM:
+		return take_path(body, &plan->oom_counters);
 	default:
 		return -EINVAL;
 	}
@@ -340,10 +357,15 @@ static bool absolute(const struct plan_strings *strings)
 static bool relay_valid(const struct relay_plan *plan)
 {
 	const struct relay_base *base = &plan->base;
-	const int32_t fds[] = { base->child_pidfd, base->master_fd, base->report_fd, base->state_fd,
-				base->lock_fd };
+	const int32_t fds[] = { base->child_pidfd, base->master_fd, base->report_fd,
+				base->state_fd,	   base->lock_fd,   base->record_fd };
 
-	if (base->flags & ~RELAY_FLAGS_ALL || base->reserved || !fds_valid(fds, 5))
+	if (base->flags & ~RELAY_FLAGS_ALL || !fds_valid(fds, 6))
+		return false;
+	if (plan->record_name ? (*plan->record_name == '/') != (base->record_fd < 0)
+			      : base->record_fd >= 0)
+		return false;
+	if (plan->deadline.kill_after_ms && !plan->deadline.timeout_ms)
 		return false;
 	if (!base->child_pid || base->child_pid > INT32_MAX || base->child_pidfd < 0)
 		return false;

@@ -186,6 +186,9 @@ enum relay_record {
 	RELAY_STATE_DIR = 4,	 /* one string: removed last */
 	RELAY_KILL_CGROUP = 5,	 /* one string: a cgroup.kill file */
 	RELAY_FALLBACK = 6,	 /* strings: argv, [0] an absolute path */
+	RELAY_DEADLINE = 7,	 /* struct relay_deadline */
+	RELAY_RECORD = 8,	 /* strings: name and beginning of the record of the end */
+	RELAY_OOM = 9,		 /* one string: the memory cgroup's file with the line oom_kill */
 	RELAY_RECORDS
 };
 
@@ -204,7 +207,12 @@ struct relay_base {
 	int32_t report_fd; /* socket for EXITED or -1 */
 	int32_t state_fd;  /* the state directory, to know it again; or -1 */
 	int32_t lock_fd;   /* flock here before cleaning up; or -1 */
-	uint32_t reserved;
+	int32_t record_fd; /* directory of the record of the end; -1: its name is a path */
+};
+
+struct relay_deadline {
+	uint32_t timeout_ms;	/* then SIGTERM */
+	uint32_t kill_after_ms; /* after that, SIGKILL */
 };
 
 struct relay_plan {
@@ -214,6 +222,10 @@ struct relay_plan {
 	struct plan_strings fallback;
 	const char *state_dir;	 /* NULL: none */
 	const char *kill_cgroup; /* NULL: none */
+	struct relay_deadline deadline; /* timeout_ms 0: none */
+	const char *record_name;	/* NULL: no record */
+	const char *record_head;
+	const char *oom_counters; /* NULL: none */
 };
 
 /*

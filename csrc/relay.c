@@ -1,4 +1,4 @@
-/* build: -std=gnu11 -Os -ffreestanding -fno-builtin -fno-stack-protector -fcf-protection=none -fno-pic -fno-asynchronous-unwind-tables -ffunction-sections -nostdlib -static -s -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,noseparate-code -Wl,-z,norelro csrc/rt.c csrc/plan.c csrc/relay_pump.c csrc/relay_tty.c csrc/relay_cleanup.c */
+/* build: -std=gnu11 -Os -ffreestanding -fno-builtin -fno-stack-protector -fcf-protection=none -fno-pic -fno-asynchronous-unwind-tables -ffunction-sections -nostdlib -static -s -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,noseparate-code -Wl,-z,norelro csrc/rt.c csrc/plan.c csrc/relay_pump.c csrc/relay_tty.c csrc/relay_cleanup.c csrc/relay_deadline.c csrc/relay_record.c */
 /*
  * The relay: what R of a foreground run or exec turns itself into, with the same pid, so that the
  * container's process stays its child. It copies the terminal, forwards signals, reaps, cleans up,
@@ -14,6 +14,7 @@
 #include <linux/signalfd.h>
 
 #define EXIT_NO_PLAN 127
+#define EXIT_TIMEOUT 124 /* timeout(1) */
 #define EXIT_UNKNOWN 255 /* somebody else reaped the child */
 #define WNOHANG_FLAG 1
 #define WALL_FLAG 0x40000000 /* __WALL: whatever signal the child was cloned with */
@@ -54,8 +55,8 @@ static void settle_fds(struct relay_base *base)
 	fill_stdio();
 	capsule_rt_close_except(3,
 				(int[]){ base->child_pidfd, base->master_fd, base->report_fd,
-					 base->state_fd, base->lock_fd },
-				5);
+					 base->state_fd, base->lock_fd, base->record_fd },
+				6);
 }
 
 /* Read signals as data; those that R blocked for us and that are pending are the first. */
@@ -161,6 +162,16 @@ static void on_child_death(void)
 	relay.ended = pid;
 }
 
+/* Returns the time limit's next moment as ppoll(2) takes it, NULL for none. */
+static const struct rt_timespec *until_deadline(struct rt_timespec *wait)
+{
+	int64_t left = capsule_relay_deadline_run(&relay.plan);
+
+	wait->tv_sec = left / 1000;
+	wait->tv_nsec = left % 1000 * 1000000;
+	return left < 0 ? NULL : wait;
+}
+
 /* One turn: wait for anything, then do it. */
 static void turn(void)
 {
@@ -168,10 +179,11 @@ static void turn(void)
 		[POLL_SIGNALS] = { relay.signal_fd, RT_POLLIN, 0 },
 		[POLL_CHILD] = { relay.traced ? -1 : relay.plan.base.child_pidfd, RT_POLLIN, 0 },
 	};
+	struct rt_timespec wait;
 
 	capsule_relay_pump_poll(&relay.output, &polls[POLL_OUTPUT]);
 	capsule_relay_pump_poll(&relay.input, &polls[POLL_INPUT]);
-	if (rt5(__NR_ppoll, polls, POLL_COUNT, 0, 0, 0) <= 0)
+	if (rt5(__NR_ppoll, polls, POLL_COUNT, until_deadline(&wait), 0, 0) <= 0)
 		return;
 	if (polls[POLL_SIGNALS].revents)
 		read_signals();
@@ -221,6 +233,8 @@ static int exit_status(void)
 {
 	int signal = relay.status & 0x7f;
 
+	if (capsule_relay_deadline_passed())
+		return EXIT_TIMEOUT;
 	if (!relay.status_known)
 		return EXIT_UNKNOWN;
 	return signal ? 128 + signal : relay.status >> 8 & 0xff;
@@ -242,6 +256,7 @@ int capsule_main(int argc, char **argv, char **envp)
 	relay.signal_fd = open_signals(base->flags & RELAY_FORWARD_SIGNALS);
 	keep_status();
 	capsule_relay_unlock(&relay.plan);
+	capsule_relay_deadline_start(&relay.plan);
 	open_pumps(base->master_fd);
 	if (base->flags & RELAY_USE_TTY)
 		capsule_relay_tty_open(base->master_fd);
@@ -250,6 +265,7 @@ int capsule_main(int argc, char **argv, char **envp)
 		turn();
 	drain(&relay.output);
 	capsule_relay_tty_restore();
+	capsule_relay_record(&relay.plan, relay.status);
 	capsule_relay_clean_up(&relay.plan, envp);
 	report(base->report_fd);
 	return exit_status();

@@ -36,6 +36,18 @@ void capsule_relay_tty_raw(void);
 void capsule_relay_tty_resize(int master_fd);
 void capsule_relay_tty_restore(void);
 
+/* The time limit of the plan, if it has one, begins now. */
+void capsule_relay_deadline_start(const struct relay_plan *plan);
+
+/* Send what is due. Returns the milliseconds until the next signal is, -1 if none will be. */
+int64_t capsule_relay_deadline_run(const struct relay_plan *plan);
+
+/* Tell whether the child was ended by its time limit. */
+bool capsule_relay_deadline_passed(void);
+
+/* Write down how the child ended (a status of wait4(2)); before the cgroups go, whose counters tell of an OOM kill. */
+void capsule_relay_record(const struct relay_plan *plan, int status);
+
 /* R may have held the container's lock through an fd that is now ours. */
 void capsule_relay_unlock(const struct relay_plan *plan);
 

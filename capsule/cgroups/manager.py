@@ -231,6 +231,20 @@ class Manager:
 
         return freezer.is_frozen(self.paths)
 
+    def oom_kills(self) -> int:
+        """Return how many processes the kernel has killed for the memory limit; 0 where nobody counts."""
+        directory, name = self.paths.get("memory"), "memory.oom_control"
+        if directory is None:
+            directory, name = self.paths.get(UNIFIED), "memory.events"
+        try:
+            text = cgroupfs.read(directory, name) if directory is not None else ""
+        except CgroupError:
+            return 0  # the cgroup has gone
+        for line in text.split("\n"):
+            if line.startswith("oom_kill "):
+                return int(line[9:])
+        return 0
+
     def kill(self, sig: int) -> None:
         """Send a signal to every process of the container; SIGKILL also thaws it.
 

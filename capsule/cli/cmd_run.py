@@ -6,6 +6,7 @@ from capsule import verbs
 from capsule.cli.paths import making_options, runtime_root
 from capsule.cli.refusals import refuse_cgroup_choices, refuse_options
 from capsule.cli.scanner import Invocation
+from capsule.errors import CapsuleError, Unsupported
 
 
 def run(invocation: Invocation) -> int:
@@ -13,7 +14,33 @@ def run(invocation: Invocation) -> int:
     refuse_cgroup_choices(invocation)
     refuse_options(invocation, ("pidfd_socket",))
     options = invocation.options
+    timeout_ms = kill_after_ms = 0
+    if options["timeout"] or options["kill_after"]:
+        timeout_ms, kill_after_ms = _time_limit(options)
     return verbs.run(
         runtime_root(invocation), invocation.positionals[0], detach=options["detach"], keep=options["keep"],
-        **making_options(invocation),
+        timeout_ms=timeout_ms, kill_after_ms=kill_after_ms, **making_options(invocation),
     )
+
+
+def _time_limit(options: dict) -> tuple[int, int]:
+    """Return the milliseconds of --timeout and --kill-after.
+
+    Raises CapsuleError for what is no time, Unsupported without anybody to watch the clock.
+    """
+    if options["detach"]:
+        raise Unsupported("run", "--timeout", "with --detach nobody stays to watch the time")
+    if not options["timeout"]:
+        raise CapsuleError("run", "--kill-after", "needs --timeout")
+    return _milliseconds("--timeout", options["timeout"]), _milliseconds("--kill-after", options["kill_after"] or "10")
+
+
+def _milliseconds(option: str, text: str) -> int:
+    seconds, dot, fraction = text.partition(".")
+    digits = seconds + fraction
+    if not (digits.isascii() and digits.isdigit()) or len(seconds) > 7 or (dot and not fraction):
+        raise CapsuleError("run", f"{option} {text}", "expected seconds, such as 30 or 2.5")
+    result = int(seconds or "0") * 1000 + int((fraction + "000")[:3])
+    if not 0 < result < 1 << 31:
+        raise CapsuleError("run", f"{option} {text}", "expected more than 0 and less than 2147483 seconds")
+    return result

@@ -36,6 +36,7 @@ def run(invocation: Invocation) -> int:
     posix.chdir("/")
     records: list = []
     log.configure(_collector(records), debug=log.is_debug())
+    document = None
     try:
         document = request.receive(fd)
         if document is None:
@@ -43,6 +44,7 @@ def run(invocation: Invocation) -> int:
         value, plan = _perform(document)
     except Exception as err:
         request.send(fd, {"error": request.error_fields(err), "log": records})
+        _remember(document, err)
         return 1
     if plan is not None:
         plan.report_fd = fd
@@ -50,6 +52,14 @@ def run(invocation: Invocation) -> int:
     if plan is not None:
         relay.become(plan)
     return 0
+
+
+def _remember(document: dict | None, err: Exception) -> None:
+    """Keep what is known of a failure for `why`, after the library has its answer."""
+    if document is not None and document.get("verb") in ("create", "run", "start", "exec", "destroy"):
+        from capsule.runtime import failure
+
+        failure.remember(document["root"], document["id"], document["verb"], err, bundle=document.get("bundle", ""))
 
 
 def _collector(records: list):
@@ -123,6 +133,8 @@ def _create(factory: Factory, document: dict, *, start: bool) -> tuple:
                 _destroy(container)
                 raise
         plan = None if process.detach else relay.plan_for(container.process, container.console)
+        if plan is not None:
+            relay.add_record(plan, container, keep=True)
         return {"pid": container.record.init_process_pid}, plan
     finally:
         container.close()

@@ -63,6 +63,8 @@ COMMANDS = (
         (
             _BUNDLE, _CONSOLE, _PIDFD, _DETACH, _PID_FILE,
             ("keep", ("keep",), FLAG, "", "do not delete the container when it exits"),
+            ("timeout", ("timeout",), TEXT, "SECONDS", "end the container after so long, with exit status 124"),
+            ("kill_after", ("kill-after",), TEXT, "SECONDS", "time from its SIGTERM to its SIGKILL (default: 10)"),
             ("no_subreaper", ("no-subreaper",), FLAG, "", "accepted; capsule never becomes a subreaper"),
             _NO_PIVOT, _NO_KEYRING, _PRESERVE,
         ),
@@ -115,6 +117,10 @@ COMMANDS = (
     (
         "spec", "cmd_spec", (0, 0), True, "", "write an example config.json",
         (_BUNDLE, ("rootless", ("rootless",), FLAG, "", "for a user without privileges")),
+    ),
+    (
+        "why", "cmd_why", (0, 1), True, "[container-id]", "tell the last failure of a container, or of all",
+        (("json", ("json",), FLAG, "", "print JSON"),),
     ),
     ("features", "cmd_features", (0, 0), True, "", "print what this build supports", ()),
     ("pause", "cmd_pause", (1, 1), True, "<container-id>", "suspend the processes of a container", ()),

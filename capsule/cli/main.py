@@ -5,6 +5,8 @@ from __future__ import annotations
 from capsule.cli import grammar, output, scanner
 from capsule.errors import CapsuleError
 
+# Verbs whose failures `why` tells.
+_REMEMBERED = ("create", "start", "run", "exec", "delete", "checkpoint", "restore")
 EXEC_FAILED = 255  # any failure of `exec` itself: engines tell it from the process's own status
 
 
@@ -25,9 +27,24 @@ def perform(invocation: scanner.Invocation) -> int:
         return _load(invocation.command).run(invocation)
     except Exception as err:
         output.report(err, debug=values["debug"])
+        if invocation.command in _REMEMBERED:
+            _remember(invocation, err)
         if invocation.command == "exec":
             return EXEC_FAILED
         return err.exit_status if isinstance(err, CapsuleError) else 1
+
+
+def _remember(invocation: scanner.Invocation, err: Exception) -> None:
+    """Keep what is known of a failure for `why`."""
+    from capsule.cli.paths import absolute, runtime_root
+    from capsule.runtime import failure
+
+    try:
+        bundle = absolute(invocation.options["bundle"] or ".") if "bundle" in invocation.options else ""
+        root = runtime_root(invocation)
+    except CapsuleError:
+        return  # no working directory to be relative to
+    failure.remember(root, invocation.positionals[0], invocation.command, err, bundle=bundle)
 
 
 def _load(command: str):

@@ -20,6 +20,7 @@ from capsule.protocol._plan import (
 MAGIC = b"CAPRELAY"
 
 _BASE, _CLEANUP_DIRS, _CLEANUP_FILES, _STATE_DIR, _KILL_CGROUP, _FALLBACK = 1, 2, 3, 4, 5, 6
+_DEADLINE, _RECORD, _OOM = 7, 8, 9
 _FORWARD_SIGNALS, _USE_TTY, _FALLBACK_ALWAYS = 1, 2, 4
 
 
@@ -29,6 +30,7 @@ class RelayPlan:
     __slots__ = (
         "child_pid", "child_pidfd", "master_fd", "report_fd", "state_fd", "lock_fd", "forward_signals", "use_tty",
         "cleanup_dirs", "cleanup_files", "state_dir", "kill_cgroup", "fallback_argv", "fallback_always",
+        "record_fd", "record_name", "record_head", "oom_counters", "timeout_ms", "kill_after_ms",
     )
 
     def __init__(self, child_pid: int, child_pidfd: int):
@@ -46,6 +48,13 @@ class RelayPlan:
         self.kill_cgroup: bytes | None = None   # a cgroup.kill file
         self.fallback_argv: list[bytes] = []    # [0] an absolute path; run when the clean-up fails
         self.fallback_always = False            # leave all of it to the fallback
+        # The record of the end: a name in record_fd, written in any case; or a path, written unless it is exit 0.
+        self.record_fd = NO_FD
+        self.record_name: bytes | None = None
+        self.record_head = b""                  # the beginning of a JSON object
+        self.oom_counters: bytes | None = None  # the memory cgroup's file with the line oom_kill
+        self.timeout_ms = 0                     # then SIGTERM; 0: no limit
+        self.kill_after_ms = 0                  # after that, SIGKILL
 
 
 def encode(plan: RelayPlan) -> bytes:
@@ -58,7 +67,8 @@ def encode(plan: RelayPlan) -> bytes:
         | (_FALLBACK_ALWAYS if plan.fallback_always else 0)
     )
     records = [(_BASE, b"".join([u32(value) for value in (
-        flags, plan.child_pid, plan.child_pidfd, plan.master_fd, plan.report_fd, plan.state_fd, plan.lock_fd, 0,
+        flags, plan.child_pid, plan.child_pidfd, plan.master_fd, plan.report_fd, plan.state_fd, plan.lock_fd,
+        plan.record_fd,
     )]))]
     if plan.cleanup_dirs:
         records.append((_CLEANUP_DIRS, pack_list(plan.cleanup_dirs)))
@@ -70,6 +80,12 @@ def encode(plan: RelayPlan) -> bytes:
         records.append((_KILL_CGROUP, pack_strings([plan.kill_cgroup])))
     if plan.fallback_argv:
         records.append((_FALLBACK, pack_list(plan.fallback_argv)))
+    if plan.timeout_ms:
+        records.append((_DEADLINE, u32(plan.timeout_ms) + u32(plan.kill_after_ms)))
+    if plan.record_name is not None:
+        records.append((_RECORD, pack_list([plan.record_name, plan.record_head])))
+    if plan.oom_counters is not None:
+        records.append((_OOM, pack_strings([plan.oom_counters])))
     return pack(MAGIC, records)
 
 
@@ -84,6 +100,7 @@ def decode(data: bytes) -> RelayPlan:
     base = records[0][1]
     plan = RelayPlan(number(base, 4), signed(base, 8))
     plan.master_fd, plan.report_fd, plan.state_fd, plan.lock_fd = [signed(base, at) for at in (12, 16, 20, 24)]
+    plan.record_fd = signed(base, 28)
     flags = number(base, 0)
     plan.forward_signals = bool(flags & _FORWARD_SIGNALS)
     plan.use_tty = bool(flags & _USE_TTY)
@@ -99,6 +116,12 @@ def decode(data: bytes) -> RelayPlan:
             plan.kill_cgroup = unpack_strings(body, 1)[0]
         elif kind == _FALLBACK:
             plan.fallback_argv = unpack_list(body)
+        elif kind == _DEADLINE:
+            plan.timeout_ms, plan.kill_after_ms = number(body, 0), number(body, 4)
+        elif kind == _RECORD:
+            plan.record_name, plan.record_head = unpack_list(body)
+        elif kind == _OOM:
+            plan.oom_counters = unpack_strings(body, 1)[0]
         else:
             raise ValueError(f"decode plan: unknown record {kind}")
     return plan

@@ -220,6 +220,18 @@ class Container:
         """The pids of every process in the container's cgroups, in the runtime's pid namespace."""
         return self.manager().pids()
 
+    def end(self) -> dict | None:
+        """How the container ended, for people: None while it runs, or where its relay did not write it down."""
+        from capsule.state import failures
+
+        data = self.entry.marked(stores.END)
+        if data is not None:
+            fields = failures.read_end(data, self.id)
+            return None if fields is None else failures.describe_end(fields)
+        if self.observe() == statuses.STOPPED and self.manager().oom_kills():
+            return {"reason": "oom"}  # nobody of ours was its parent, but its cgroup has counted
+        return None
+
     def close(self) -> None:
         """Let go of the entry and its lock."""
         if self.entry is not None:

@@ -28,11 +28,17 @@ def run(container, kind: str, config, status: str, pid: int) -> None:
 
 def run_poststop(container, config) -> None:
     """Run every poststop hook; a failing one is a warning (runtime-spec runtime.md#lifecycle, step 13)."""
-    for index, hook in enumerate(config.hooks.get("poststop") or []):
+    listed = config.hooks.get("poststop")
+    if not listed:
+        return
+    from capsule.runtime import failure
+
+    for index, hook in enumerate(listed):
         try:
             hooks.run_hook("poststop", index, hook, state_bytes(container, config, "stopped", 0), cwd=_cwd(container))
         except HookError as err:
             log.warning(str(err))
+            failure.remember(container.root, container.id, "delete", err, bundle=container.bundle)
 
 
 def _cwd(container) -> str | None:

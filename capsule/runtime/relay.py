@@ -34,9 +34,25 @@ def add_cleanup(plan: relay_plan.RelayPlan, container, fallback_argv: list[bytes
                           (stores.RECORD, stores.JOURNAL, stores.START_SOCKET)]
 
 
+def add_record(plan: relay_plan.RelayPlan, container, *, keep: bool) -> None:
+    """Have the relay write down how the container ended: of one that goes only an end that was not exit 0."""
+    plan.record_head = b'{"id":"' + container.id.encode() + b'",'
+    if keep:
+        plan.record_fd = posix.dup(container.entry.dir_fd)
+        plan.record_name = stores.END.encode()
+    else:
+        plan.record_name = stores.end_path(container.root, container.id).encode("utf-8", "surrogateescape")
+    paths = container.record.cgroup_paths
+    if "memory" in paths:
+        plan.oom_counters = paths["memory"].encode("utf-8", "surrogateescape") + b"/memory.oom_control"
+    elif "" in paths:
+        plan.oom_counters = paths[""].encode("utf-8", "surrogateescape") + b"/memory.events"
+
+
 def become(plan: relay_plan.RelayPlan) -> None:
     """Replace this process by the relay; never returns."""
-    keep = [fd for fd in (plan.child_pidfd, plan.master_fd, plan.report_fd, plan.state_fd, plan.lock_fd) if fd >= 0]
+    keep = [fd for fd in (plan.child_pidfd, plan.master_fd, plan.report_fd, plan.state_fd, plan.lock_fd, plan.record_fd)
+            if fd >= 0]
     plan_fd = proc.memfd("capsule-relay-plan", relay_plan.encode(plan))
     program_fd = programs.relay()
     for fd in (*keep, plan_fd):

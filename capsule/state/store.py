@@ -26,6 +26,9 @@ RECORD = "state.json"
 JOURNAL = "journal"
 START_SOCKET = "start.sock"
 GUARD = "guard"
+END = "end.json"  # how a container ended that is kept; its relay writes it
+FAILURES = ".failures"  # beside the containers, see capsule.state.failures
+END_SLOTS = 127
 
 _TEMPORARY = "state.json."  # prefix of the names that save() writes before it renames
 _READ_CHUNK = 1 << 18
@@ -89,7 +92,7 @@ class Store:
             try:
                 posix.mkdir(path, 0o700)
             except FileNotFoundError:
-                _make_root(self.root)
+                make_root(self.root)
                 posix.mkdir(path, 0o700)
         except FileExistsError as err:
             raise _already_exists(id) from err
@@ -272,14 +275,21 @@ def _open_directory(path: str) -> int:
     return posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
 
 
-def _make_root(path: str) -> None:
+def end_path(root: str, id: str) -> str:
+    """Return the path of the slot that tells how the container `id`, which is gone, ended."""
+    # The last characters: engines' ids are random digits there, and people's names differ at their ends.
+    return f"{root}/{FAILURES}/.end.{int.from_bytes(id[-6:].encode(), 'little') % END_SLOTS}"
+
+
+def make_root(path: str) -> None:
+    """Make the runtime root and what is missing above it; fine when it is there. Raises OSError."""
     parent = path.rpartition("/")[0]
     try:
         posix.mkdir(path, 0o700)
     except FileNotFoundError:
         if not parent:
             raise
-        _make_root(parent)
+        make_root(parent)
         posix.mkdir(path, 0o700)
     except FileExistsError:
         pass

@@ -70,6 +70,9 @@ static void use_relay(const struct relay_plan *plan)
 	use_strings(&plan->fallback);
 	use_string(plan->state_dir);
 	use_string(plan->kill_cgroup);
+	use_string(plan->record_name);
+	use_string(plan->record_head);
+	use_string(plan->oom_counters);
 }
 
 /* Returns whether the bytes are a plan of either kind. */

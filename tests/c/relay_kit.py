@@ -19,7 +19,8 @@ from tail_kit import ROOT, compile_program, memfd  # noqa: E402
 from capsule.protocol import relay_plan  # noqa: E402
 
 PLAN_FIELDS = ("use_tty", "forward_signals", "fallback_always", "report_fd", "cleanup_dirs", "cleanup_files",
-               "state_dir", "kill_cgroup", "fallback_argv")
+               "state_dir", "kill_cgroup", "fallback_argv", "record_name", "record_head", "oom_counters", "timeout_ms",
+               "kill_after_ms")
 PR_SET_CHILD_SUBREAPER = 36
 
 

@@ -11,6 +11,7 @@ from helpers.requires import requires
 import capsule.cli
 from capsule.cli import cmd_version, main as entry, output
 from capsule.errors import CapsuleError, ChildError, NotFound
+from capsule.runtime import failure
 from capsule.spec.load import load_config
 
 STATE = {
@@ -47,6 +48,12 @@ def verbs(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("capsule.cli.cmd_")]:
         monkeypatch.delitem(sys.modules, name)
     return recorder
+
+
+@pytest.fixture(autouse=True)
+def forgotten(monkeypatch):
+    """Failures are recorded below the default root, which is the machine's."""
+    monkeypatch.setattr(failure, "remember", lambda *args, **words: None)
 
 
 @pytest.fixture(autouse=True)
