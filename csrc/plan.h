@@ -220,8 +220,8 @@ struct relay_plan {
 	struct plan_strings dirs;
 	struct plan_strings files;
 	struct plan_strings fallback;
-	const char *state_dir;	 /* NULL: none */
-	const char *kill_cgroup; /* NULL: none */
+	const char *state_dir;		/* NULL: none */
+	const char *kill_cgroup;	/* NULL: none */
 	struct relay_deadline deadline; /* timeout_ms 0: none */
 	const char *record_name;	/* NULL: no record */
 	const char *record_head;

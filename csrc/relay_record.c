@@ -91,10 +91,11 @@ void capsule_relay_record(const struct relay_plan *plan, int status)
 {
 	static struct text text;
 	static char directory[TEXT_MAX];
-	struct rt_timespec now = {0};
+	struct rt_timespec now = { 0 };
 	long fd;
 
-	if (!plan->record_name || (plan->base.record_fd < 0 && !status && !capsule_relay_deadline_passed()))
+	if (!plan->record_name ||
+	    (plan->base.record_fd < 0 && !status && !capsule_relay_deadline_passed()))
 		return;
 	rt2(__NR_clock_gettime, 0, &now);
 	add(&text, plan->record_head);
@@ -108,6 +109,7 @@ void capsule_relay_record(const struct relay_plan *plan, int status)
 	fd = open_new(plan, plan->record_name, directory, sizeof(directory));
 	if (fd < 0)
 		return;
-	rt3(__NR_write, fd, text.data, text.size); /* one write: whoever reads half of it finds no JSON */
+	rt3(__NR_write, fd, text.data,
+	    text.size); /* one write: whoever reads half of it finds no JSON */
 	rt_close((int)fd);
 }

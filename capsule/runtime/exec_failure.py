@@ -13,10 +13,6 @@ from capsule._ext import openbeneath
 from capsule.errors import CapsuleError
 from capsule.rootfs import lookup
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Literal
-
 _DEPTH_MAX = 5  # interpreters of interpreters; the kernel goes no deeper (BINPRM_MAX_RECURSION and an ELF loader)
 _HEAD = 256  # BINPRM_BUF_SIZE: what the kernel reads of a #! line
 _HEADERS_MAX = 64  # ELF program headers that are looked at
@@ -184,18 +180,18 @@ class _Look:
         if len(head) < 52:
             return f"{shown} is cut short"
         wide = head[4] == 2
-        order: Literal["little", "big"] = "little" if head[5] == 1 else "big"
-        machine = int.from_bytes(head[18:20], order)
+        little = head[5] == 1
+        machine = _number(head[18:20], little)
         here = posix.uname().machine
-        if machine not in _NATIVE.get(here, (machine,)) or (here == "x86_64" and order == "big"):
+        if machine not in _NATIVE.get(here, (machine,)) or (here == "x86_64" and not little):
             return self._foreign(_MACHINES.get(machine, f"machine {machine}"), here, shown)
         if self.number == errno.ENOEXEC:
-            kind = int.from_bytes(head[16:18], order)
+            kind = _number(head[16:18], little)
             if kind not in (2, 3):  # ET_EXEC, ET_DYN
                 return f"{shown} is an ELF file, but not a program"
             if not wide and here in ("x86_64", "aarch64"):
                 return f"{shown} is a 32-bit program, which this kernel does not run"
-        name = _loader(file, head, wide, order)
+        name = _loader(file, head, wide, little)
         return self.at_program(name, "the ELF loader", shown, depth + 1) if name else ""
 
     def _foreign(self, machine: str, here: str, shown: str) -> str:
@@ -206,16 +202,20 @@ class _Look:
         return ""
 
 
-def _loader(file: int, head: bytes, wide: bool, order) -> str:
+def _number(data: bytes, little: bool) -> int:
+    return int.from_bytes(data, "little" if little else "big")
+
+
+def _loader(file: int, head: bytes, wide: bool, little: bool) -> str:
     """Return the path of PT_INTERP, "" for a static program."""
     size = 8 if wide else 4
-    table = int.from_bytes(head[32 : 32 + size] if wide else head[28:32], order)
-    entry_size, count = [int.from_bytes(head[at : at + 2], order) for at in ((54, 56) if wide else (42, 44))]
+    table = _number(head[32 : 32 + size] if wide else head[28:32], little)
+    entry_size, count = [_number(head[at : at + 2], little) for at in ((54, 56) if wide else (42, 44))]
     for index in range(min(count, _HEADERS_MAX)):
         entry = posix.pread(file, 56 if wide else 32, table + index * entry_size)
-        if int.from_bytes(entry[:4], order) == _PT_INTERP:
-            offset = int.from_bytes(entry[8:16] if wide else entry[4:8], order)
-            length = int.from_bytes(entry[32:40] if wide else entry[16:20], order)
+        if _number(entry[:4], little) == _PT_INTERP:
+            offset = _number(entry[8:16] if wide else entry[4:8], little)
+            length = _number(entry[32:40] if wide else entry[16:20], little)
             name = posix.pread(file, min(length, _PATH_MAX), offset)
             return name.partition(b"\0")[0].decode("utf-8", "surrogateescape")
     return ""
