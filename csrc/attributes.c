@@ -39,5 +39,6 @@ int capsule_attributes_set_memory_policy(int mode, const struct capsule_nodes *n
 
 int capsule_attributes_allowed_nodes(struct capsule_nodes *nodes)
 {
-	return result(syscall(SYS_get_mempolicy, NULL, nodes->words, CAPSULE_NODES, 0, MEMS_ALLOWED));
+	return result(
+		syscall(SYS_get_mempolicy, NULL, nodes->words, CAPSULE_NODES, 0, MEMS_ALLOWED));
 }

@@ -69,7 +69,7 @@ enum tail_record {
 	TAIL_SELINUX = 10,     /* one string */
 	TAIL_HOOK = 11,	       /* struct tail_hook_head, then its strings; repeats */
 	TAIL_HOOK_STATE = 12,  /* bytes: stdin of the hooks */
-	TAIL_AGENT_STATE = 13, /* bytes: what the seccomp agent is sent beside the listener */
+	TAIL_AGENT_STATE = 13, /* bytes: what the seccomp agent is sent beside the listener; NUL: T's pid */
 	TAIL_RECORDS
 };
 

@@ -124,16 +124,23 @@ static void settle_process(const struct tail_base *base)
 	rt2(__NR_prctl, PR_SET_NAME, base->kind == TAIL_INIT ? "capsule:init" : "capsule:exec");
 }
 
-/* Wait for a message without payload. Returns its type, 0 for any other message or end of file. */
-static uint32_t receive_type(int fd)
+/*
+ * Wait for a message without payload, or with one word of it where word is given. Returns its type, 0 for any
+ * other message or end of file.
+ */
+static uint32_t receive_type(int fd, uint32_t *word)
 {
-	uint32_t head[2];
+	uint32_t words[3];
 	long size;
 
 	do {
-		size = rt6(__NR_recvfrom, fd, head, sizeof(head), RT_MSG_TRUNC, 0, 0);
+		size = rt6(__NR_recvfrom, fd, words, sizeof(words), RT_MSG_TRUNC, 0, 0);
 	} while (size == -EINTR);
-	return size == sizeof(head) && !head[1] ? head[0] : 0;
+	if (word && size == sizeof(words) && words[1] == sizeof(*word))
+		*word = words[2];
+	else if (size != 2 * sizeof(*words) || words[1])
+		return 0;
+	return words[0];
 }
 
 static void send_ready(int sync_fd)
@@ -147,7 +154,7 @@ static void send_ready(int sync_fd)
 static void wait_for_ack(int sync_fd)
 {
 	send_ready(sync_fd);
-	if (receive_type(sync_fd) != CAPSULE_MSG_ACK)
+	if (receive_type(sync_fd, &capsule_tail.host_pid) != CAPSULE_MSG_ACK)
 		rt_exit(1); /* R has failed and says so itself, or is gone */
 }
 
@@ -164,7 +171,7 @@ static bool is_start(int connection)
 {
 	if (capsule_rt_poll_one(connection, RT_POLLIN, PROBE_TIMEOUT_MS) <= 0)
 		return false;
-	return receive_type(connection) == CAPSULE_MSG_START;
+	return receive_type(connection, NULL) == CAPSULE_MSG_START;
 }
 
 /* Be "created": answer the start socket until START. Returns its connection. */

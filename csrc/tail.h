@@ -9,6 +9,7 @@ struct tail {
 	struct tail_plan plan;
 	const char **argv; /* of the payload */
 	const char **envp;
+	uint32_t host_pid;	    /* ours, as R sees it; 0 where R has not said */
 	int report_fd;		    /* takes ERROR messages; its end of file means "executed" */
 	struct tail_error *failure; /* set in a hook's process: errors go here, for T to report */
 };

@@ -32,11 +32,50 @@ struct fd_control { /* struct cmsghdr and one fd */
 };
 
 static struct {
+	struct plan_bytes state;
 	int listener; /* 0: not yet */
 	long result;  /* 0: not yet; 1: sent; else -errno */
 } exchange;
 
 static char sender_stack[4096] __attribute__((aligned(16)));
+
+/* Write number in decimal to end at end. Returns where it begins. */
+static char *write_number(char *end, uint32_t number)
+{
+	do
+		*--end = (char)('0' + number % 10);
+	while (number /= 10);
+	return end;
+}
+
+/*
+ * Copy the state with our pid, which R alone knows, in the place of each NUL: a JSON text has none of its own.
+ * Before the filter, under which even mmap may be a call for the agent.
+ */
+static struct plan_bytes complete_state(const struct plan_bytes *state)
+{
+	char digits[10];
+	const char *number = write_number(digits + sizeof(digits), capsule_tail.host_pid);
+	size_t length = (size_t)(digits + sizeof(digits) - number), places = 0, done = 0;
+	char *copy;
+
+	for (uint32_t i = 0; i < state->len; i++)
+		places += !state->data[i];
+	if (!places)
+		return *state;
+	copy = capsule_rt_map(state->len + places * length);
+	if (!copy)
+		capsule_tail_fail(TAIL_STEP_MEMORY, 0, -ENOMEM);
+	for (uint32_t i = 0; i < state->len; i++) {
+		if (state->data[i]) {
+			copy[done++] = state->data[i];
+			continue;
+		}
+		memcpy(copy + done, number, length);
+		done += length;
+	}
+	return (struct plan_bytes){ copy, (uint32_t)done };
+}
 
 static long send_listener(int agent_fd, int listener, const struct plan_bytes *state)
 {
@@ -67,7 +106,7 @@ static int sender(void *unused)
 	(void)unused;
 	while (!(listener = __atomic_load_n(&exchange.listener, __ATOMIC_ACQUIRE)))
 		rt2(__NR_nanosleep, &pause, 0);
-	result = send_listener(plan->base.agent_fd, listener, &plan->agent_state);
+	result = send_listener(plan->base.agent_fd, listener, &exchange.state);
 	/* The table is shared: the payload gets neither. */
 	rt_close(listener);
 	rt_close(plan->base.agent_fd);
@@ -77,10 +116,12 @@ static int sender(void *unused)
 
 static void start_sender(void)
 {
-	long thread = capsule_rt_thread(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND |
-						CLONE_THREAD | CLONE_SYSVSEM,
-					sender_stack + sizeof(sender_stack), sender, NULL);
+	long thread;
 
+	exchange.state = complete_state(&capsule_tail.plan.agent_state);
+	thread = capsule_rt_thread(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND |
+					   CLONE_THREAD | CLONE_SYSVSEM,
+				   sender_stack + sizeof(sender_stack), sender, NULL);
 	if (thread < 0)
 		capsule_tail_fail(TAIL_STEP_AGENT, 0, thread);
 }

@@ -61,8 +61,7 @@ class Initializer:
         config = self.config
         plan_fd = proc.memfd("capsule-plan", tail_plan.encode(plan))
         unified_fd, tasks_fds = config.cgroup_fds
-        if plan.proc_fd >= 0:
-            keep = [*keep, plan.proc_fd]
+        keep = [*keep, *[fd for fd in (plan.proc_fd, plan.agent_fd) if fd >= 0]]
         nsexec.exec_tail(config.program_fd, plan_fd, config.preserve_fds, keep, self.tty_fd, config.clones_tail,
                          config.sync_fd, unified_fd, tasks_fds)
 

@@ -127,6 +127,8 @@ def tail_plan_of(kind: str, config, root_fd: int) -> TailPlan:
     for name in ("uid", "gid", "groups", "umask", "no_new_privs", "seccomp", "seccomp_flags", "last_cap"):
         setattr(plan, name, getattr(security, name))
     _take_label(plan, security)
+    if config.agent_fd >= 0:
+        plan.agent_fd, plan.agent_state = config.agent_fd, config.agent_state
     return plan
 
 

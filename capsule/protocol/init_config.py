@@ -39,6 +39,8 @@ class InitExecConfig:
         "has_mount_ns",
         "no_pivot",
         "pdeathsig",  # signal for the payload when its parent dies, 0 for none
+        "agent_fd",  # connection to the seccomp agent, -1 for none
+        "agent_state",  # what the tail sends it beside the listener
         "cgroup_fds",  # (unified_fd, [tasks fds]) that an exec's tail joins, else (-1, [])
     )
     if TYPE_CHECKING:
@@ -52,11 +54,12 @@ class InitExecConfig:
         security: SecurityPlan | None
         keyring: str | None
         program_fd: int
+        agent_state: bytes
 
     def __init__(self) -> None:
         for name in self.__slots__:
             setattr(self, name, None)
-        self.start_fd = -1
+        self.start_fd = self.agent_fd = -1
         self.preserve_fds = self.pid_namespace = 0
         self.pdeathsig = 0
         self.cgroup_fds: tuple[int, list[int]] = (-1, [])

@@ -215,9 +215,10 @@ def _make(container, blueprint: Blueprint, keeper) -> None:
     unified_fd, tasks_fds = manager.join_fds()
     start_fd = fdpass.listen_seqpacket(entry.dir_fd, stores.START_SOCKET)
     keeper.connect()
+    orders = _orders(container, blueprint, start_fd)
     child = ParentChildProcess(
         (blueprint.namespaces.unshare, blueprint.namespaces.joins, unified_fd, tasks_fds, blueprint.time_offsets),
-        _orders(container, blueprint, start_fd),
+        orders,
         InitStartHook(container, blueprint, keeper),
         initialize=container.initialize,
         initializer_type=INIT,
@@ -226,7 +227,7 @@ def _make(container, blueprint: Blueprint, keeper) -> None:
     )
     container.process = child
     child.start()
-    for fd in (start_fd, unified_fd, *tasks_fds):
+    for fd in (start_fd, unified_fd, orders.agent_fd, *tasks_fds):
         if fd >= 0:
             posix.close(fd)
 
@@ -252,6 +253,11 @@ def _orders(container, blueprint: Blueprint, start_fd: int) -> InitExecConfig:
     orders.has_mount_ns = plan.has("mount")
     orders.no_pivot = process.no_pivot
     orders.pdeathsig = 0 if process.detach else _SIGKILL
+    if blueprint.security is not None and blueprint.security.listener_path is not None:
+        from capsule.runtime import agent
+
+        orders.agent_fd = agent.connect(blueprint.security.listener_path)
+        orders.agent_state = agent.process_state(container, blueprint.config, "created", None)
     return orders
 
 

@@ -66,6 +66,12 @@ def execute(container, process) -> ParentChildProcess:
     orders.in_userns = in_userns
     orders.clones_tail = True
     orders.pdeathsig = 0 if process.detach else _SIGKILL
+    if security.listener_path is not None:
+        from capsule.runtime import agent
+
+        orders.agent_state = agent.process_state(
+            container, config, statuses.NAMES[status], container.record.init_process_pid)
+        orders.agent_fd = agent.connect(security.listener_path)
     paused = status == statuses.PAUSED
     if guard.is_needed(container, security, in_userns=in_userns):
         with guard.Guard(container, security, ignore_paused=process.ignore_paused) as guarded:
@@ -97,7 +103,7 @@ def _start(container, process, orders: InitExecConfig, manager, *, patient: bool
                                    initialize=container.initialize, initializer_type=EXEC, patient=patient)
         child.start()
     finally:
-        for fd in (unified_fd, *tasks_fds, *[fd for fd, _ in joins]):
+        for fd in (unified_fd, orders.agent_fd, *tasks_fds, *[fd for fd, _ in joins]):
             if fd >= 0:
                 posix.close(fd)
     container.console = keeper

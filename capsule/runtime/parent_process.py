@@ -205,7 +205,7 @@ class ParentChildProcess(ParentProcess):
     def _ready(self) -> bool:
         """The tail stands and goes on at our answer: created, or, an exec's, done at end of file."""
         self.start_hook.ready(self)
-        messages.send(self.channel_fd, messages.ACK)
+        messages.send(self.channel_fd, messages.ACK, messages.word(self.pid))
         return self.initializer_type != EXEC
 
     def _end_of_file(self) -> bool:

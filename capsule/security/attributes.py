@@ -10,8 +10,7 @@ from __future__ import annotations
 import errno
 import posix
 
-from capsule._ext import attributes as ext
-from capsule._ext import proc
+from capsule._ext import attributes as ext, proc
 from capsule.errors import KernelError, Unsupported
 
 # linux/sched.h, linux/ioprio.h, linux/personality.h, linux/mempolicy.h

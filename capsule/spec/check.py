@@ -7,7 +7,7 @@ as Go's decoder does, in any case; a null counts as absent.
 
 from __future__ import annotations
 
-from capsule.errors import SpecError, Unsupported
+from capsule.errors import SpecError
 
 STRING = 0  # (STRING,)
 BOOL = 1  # (BOOL,)
@@ -16,7 +16,6 @@ WORD = 3  # (WORD, words)
 OBJECT = 4  # (OBJECT, {key: rule})
 LIST = 5  # (LIST, rule of an element)
 MAP = 6  # (MAP, rule of a value): keys are data
-LATER = 7  # (LATER, what it would do): refused as unsupported unless empty
 
 # The place of a value is a chain of (outer place, key or index), rendered only for an error.
 
@@ -70,7 +69,7 @@ def expected(place: tuple | None, wanted: str, value: object) -> SpecError:
 
 
 def check(value: object, rule: tuple, place: tuple | None):  # the rule decides the type
-    """Return the checked form of a value. Raises SpecError, Unsupported."""
+    """Return the checked form of a value. Raises SpecError."""
     kind = rule[0]
     if kind == STRING:
         if type(value) is not str:
@@ -93,9 +92,7 @@ def check(value: object, rule: tuple, place: tuple | None):  # the rule decides 
         if type(value) is not str or value not in rule[1]:
             raise expected(place, "one of " + ", ".join([word for word in rule[1] if word]), value)
         return value
-    if kind == MAP:
-        return _check_map(value, rule[1], place)
-    return _check_later(value, rule[1], place)
+    return _check_map(value, rule[1], place)
 
 
 def _check_list(value: object, rule: tuple, place: tuple | None) -> list:
@@ -149,12 +146,6 @@ def _fold(key: str, fields: dict, value: dict, place: tuple | None) -> str:
                 raise problem(path_of(place), f"{quote(key)} is given twice, in different case")
             return name
     return ""
-
-
-def _check_later(value: object, purpose: str, place: tuple | None) -> None:
-    """Refuse a field that this version cannot honour, unless it asks for nothing."""
-    if value != "" and value != {} and value != []:
-        raise Unsupported("config.json", path_of(place), f"this version does not {purpose}")
 
 
 def absolute(path: str, where: str) -> str:

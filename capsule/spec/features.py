@@ -18,7 +18,6 @@ from capsule.spec.schema import (
     SECCOMP_FLAGS,
     SECCOMP_OPERATORS,
 )
-from capsule.spec.seccomp import NOTIFY, NOTIFY_FLAG
 
 VERSION_MIN = "1.0.0"
 VERSION_MAX = "1.3.0"
@@ -52,9 +51,9 @@ def features(*, annotations: dict[str, str] | None = None) -> dict:
 def _seccomp() -> dict:
     return {
         "enabled": True,
-        "actions": sorted([action for action in SECCOMP_ACTIONS if action != NOTIFY]),
+        "actions": sorted(SECCOMP_ACTIONS),
         "operators": sorted(SECCOMP_OPERATORS),
         "archs": sorted([name for name in SECCOMP_ARCHITECTURES if name != "SCMP_ARCH_NATIVE"]),
         "knownFlags": list(SECCOMP_FLAGS),
-        "supportedFlags": [flag for flag in SECCOMP_FLAGS if flag != NOTIFY_FLAG],
+        "supportedFlags": list(SECCOMP_FLAGS),
     }

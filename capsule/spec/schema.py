@@ -1,14 +1,14 @@
 """The shape of config.json, process.json and a resources document, as rules for check.py.
 
 Ranges are the kernel's or the field's type in the specification; rules that need more than one field are in
-process.py, attributes.py, mounts.py, namespaces.py, devices.py, hooks.py, resources.py, seccomp.py. A new field is a line
-here and its meaning there. runtime-spec config.md, config-linux.md (1.3).
+process.py, attributes.py, mounts.py, namespaces.py, devices.py, hooks.py, resources.py, seccomp.py. A new field
+is a line here and its meaning there. runtime-spec config.md, config-linux.md (1.3).
 """
 
 from __future__ import annotations
 
 from capsule.linux.names import RLIMITS
-from capsule.spec.check import BOOL, INT, LATER, LIST, MAP, OBJECT, STRING, WORD
+from capsule.spec.check import BOOL, INT, LIST, MAP, OBJECT, STRING, WORD
 from capsule.spec.mount_options import PROPAGATION_WORDS
 
 U32 = (1 << 32) - 1

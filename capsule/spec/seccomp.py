@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from capsule.errors import Unsupported
-from capsule.spec.check import problem, required
+from capsule.spec.check import absolute, problem, required
 
 # The actions with a number for the caller: an errno, or data for the tracer.
 WITH_ERRNO = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
 NOTIFY = "SCMP_ACT_NOTIFY"
-# The kernel takes it only together with a listener (Linux 5.19).
-NOTIFY_FLAG = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"
 
 
 def check_seccomp(tree: dict) -> dict:
@@ -18,14 +15,18 @@ def check_seccomp(tree: dict) -> dict:
     if tree.get("listenerMetadata") and not tree.get("listenerPath"):
         raise problem(f"{where}.listenerMetadata", "needs listenerPath")
     if tree.get("listenerPath"):
-        raise _no_notify(f"{where}.listenerPath")
-    flags = tree.get("flags", [])
-    if NOTIFY_FLAG in flags:
-        raise _no_notify(f"{where}.flags[{flags.index(NOTIFY_FLAG)}]")
+        absolute(tree["listenerPath"], f"{where}.listenerPath")
     _check_action(tree, "defaultAction", "defaultErrnoRet", where)
     for index, rule in enumerate(tree.get("syscalls", [])):
         _check_rule(rule, f"{where}.syscalls[{index}]")
+    if notifies(tree) and not tree.get("listenerPath"):
+        raise problem(f"{where}.listenerPath", f"is required by {NOTIFY}")
     return tree
+
+
+def notifies(tree: dict) -> bool:
+    """Tell whether a checked profile has calls for an agent in user space."""
+    return tree["defaultAction"] == NOTIFY or any(rule["action"] == NOTIFY for rule in tree.get("syscalls", []))
 
 
 def _check_rule(rule: dict, where: str) -> None:
@@ -44,11 +45,5 @@ def _check_rule(rule: dict, where: str) -> None:
 
 def _check_action(tree: dict, action_key: str, errno_key: str, where: str) -> None:
     action = required(tree, action_key, where)
-    if action == NOTIFY:
-        raise _no_notify(f"{where}.{action_key}")
     if errno_key in tree and action not in WITH_ERRNO:
         raise problem(f"{where}.{errno_key}", f"the action {action} takes no errno")
-
-
-def _no_notify(where: str) -> Unsupported:
-    return Unsupported("config.json", where, "this version has no user-space notification")

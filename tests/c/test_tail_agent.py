@@ -14,7 +14,7 @@ import threading
 
 import pytest
 from helpers.payload import build_payload
-from tail_kit import ALLOW, EXECUTED, NOTIFY, Tail, bpf, exec_plan, init_plan, lifted_socket
+from tail_kit import ACK, ALLOW, EXECUTED, NOTIFY, Tail, bpf, exec_plan, init_plan, lifted_socket, message
 
 from capsule.protocol.tail_plan import TailPlan
 
@@ -109,6 +109,22 @@ def test_a_hook_is_under_the_same_filter_and_listener(tmp_path) -> None:
     assert stdin == "state"
     assert [entry["fd"] for entry in facts["fds"]] == [0, 1, 2]
     assert agent.calls.count(INTERCEPTED[0]) == 2  # the hook's execve and the payload's
+
+
+@pytest.mark.row(128)
+@pytest.mark.parametrize("pid", [1, 4194304, 4294967295])
+def test_the_state_is_sent_with_the_pid_that_r_says(pid) -> None:
+    """R knows it only when the process exists; a NUL, which no JSON has, keeps its places."""
+    with Agent() as agent:
+        plan = watched(exec_plan(build_payload(), "probe"), agent, True)
+        plan.wait_ack, plan.agent_state = True, b'{"pid":\0,"state":{"pid":\0}}'
+        with Tail(plan) as tail:
+            agent.tail_end.close()
+            tail.ready()
+            tail.sync.send(message(ACK, struct.pack("=I", pid)))
+            assert tail.report() is EXECUTED
+            tail.output()
+    assert json.loads(agent.state) == {"pid": pid, "state": {"pid": pid}}
 
 
 def test_an_agent_that_has_gone_is_an_error() -> None:

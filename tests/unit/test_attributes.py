@@ -86,6 +86,7 @@ def test_the_runtimes_affinity_is_taken_away_unless_the_config_says_otherwise(
     assert seen == ([77] if resets else [])
 
 
-@pytest.mark.parametrize(("listed", "text"), [([], ""), ([3], "3"), ([0, 1, 2, 7, 9, 8, 7], "0-2,7-9"), ([1, 3], "1,3")])
+@pytest.mark.parametrize(("listed", "text"), [
+    ([], ""), ([3], "3"), ([0, 1, 2, 7, 9, 8, 7], "0-2,7-9"), ([1, 3], "1,3")])
 def test_numbers_are_written_as_the_kernel_lists_them(listed, text) -> None:
     assert attributes.numbers(listed) == text

@@ -113,7 +113,8 @@ def test_exec_passes_every_option(verbs):
 
     status = capsule_run(
         "--root", "/r", "exec", "-t", "-e", "A=1", "-u", "1:2", "-g", "5", "--cap", "CAP_KILL", "--cgroup", "sub",
-        "--apparmor", "p", "--process-label", "l", "--cwd", "/x", "--ignore-paused", "--no-new-privs", "--preserve-fds", "1", "c1", "ls", "-l",
+        "--apparmor", "p", "--process-label", "l", "--cwd", "/x", "--ignore-paused", "--no-new-privs",
+        "--preserve-fds", "1", "c1", "ls", "-l",
     )
 
     assert status == 3

@@ -227,6 +227,35 @@ def test_load_flags(flags, expected, monkeypatch):
     assert seccomp.load_flags(profile() if flags is None else profile(flags=flags)) == expected
 
 
+@pytest.mark.row(123, 128)
+@pytest.mark.parametrize(("flags", "expected"), [
+    (None, 8 | 4), ([], 8), (["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", "SECCOMP_FILTER_FLAG_TSYNC"], 8 | 32)])
+@pytest.mark.parametrize("where", ["rule", "default"])
+def test_calls_for_an_agent_want_a_listener(where, flags, expected, monkeypatch):
+    monkeypatch.setattr(seccomp.ext, "flags_known", lambda flags: True)
+    made = profile(rule("NOTIFY", "read")) if where == "rule" else profile(default="NOTIFY")
+    assert seccomp.load_flags(made if flags is None else {**made, "flags": flags}) == expected
+
+
+@pytest.mark.row(123)
+def test_a_kernel_without_listeners_is_an_error(monkeypatch):
+    monkeypatch.setattr(seccomp.ext, "flags_known", lambda flags: not flags & 8)
+    with pytest.raises(Unsupported, match="SCMP_ACT_NOTIFY: this kernel does not have it"):
+        seccomp.load_flags(profile(rule("NOTIFY", "read")))
+
+
+def test_profiles_that_differ_in_anything_have_entries_of_their_own():
+    """Actions, errno, architectures, flags, arguments, listener: whatever changes the program or how it is loaded."""
+    made = [profile(rule("ALLOW", "read")), profile(rule("NOTIFY", "read")), profile(rule("ERRNO", "read", errno=2)),
+            profile(rule("ERRNO", "read", errno=3)), profile(rule("ALLOW", "read"), default="NOTIFY"),
+            profile(rule("ALLOW", "read"), errno=38), profile(rule("ALLOW", "read"), architectures=["SCMP_ARCH_X86"]),
+            profile(rule("ALLOW", "read", args=[(0, "EQ", 1, 0)])),
+            profile(rule("ALLOW", "read", args=[(0, "EQ", 2, 0)])),
+            profile(rule("ALLOW", "read"), flags=["SECCOMP_FILTER_FLAG_LOG"]),
+            profile(rule("ALLOW", "read"), listenerPath="/a"), profile(rule("ALLOW", "read"), listenerPath="/b")]
+    assert len({seccomp.cache_key(one) for one in made}) == len(made)
+
+
 def test_a_flag_the_kernel_lacks_is_an_error_unless_it_is_the_default(monkeypatch):
     monkeypatch.setattr(seccomp.ext, "flags_known", lambda flags: False)
     assert seccomp.load_flags(profile()) == 0

@@ -135,9 +135,14 @@ def test_the_native_architecture_may_be_named():
     assert bpf.run(program, READ) == bpf.ALLOW
 
 
-def test_notify_is_refused():
-    with pytest.raises(Unsupported, match="SCMP_ACT_NOTIFY"):
-        compiled(profile(rule("NOTIFY", "read")))
+@pytest.mark.row(120)
+def test_notify_is_an_answer_like_others():
+    """Also on i386's multiplexed calls, where the agent can look behind the pointer that no filter follows."""
+    program = compiled(profile(rule("NOTIFY", "read"), rule("NOTIFY", "socket", args=[(0, "EQ", 1, 0)]),
+                               default="ALLOW", architectures=["SCMP_ARCH_X86"]))
+    assert bpf.run(program, READ) == rules.ACTIONS["SCMP_ACT_NOTIFY"]
+    assert bpf.run(program, rules.X86_SOCKETCALL, (1,), arch=rules.X86) == rules.ACTIONS["SCMP_ACT_NOTIFY"]
+    assert bpf.run(program, rules.X86_SOCKETCALL, (2,), arch=rules.X86) == bpf.ALLOW
 
 
 def test_unknown_calls_are_skipped():

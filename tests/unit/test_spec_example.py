@@ -56,7 +56,8 @@ def test_features_lists_only_what_is_accepted() -> None:
     mount = {"destination": "/x", "type": "tmpfs", "source": "/x", "uidMappings": maps, "gidMappings": maps}
     assert all(accepted(("mounts", [{**mount, "options": [word]}])) for word in tree["mountOptions"])
     assert all(accepted(("hooks", {kind: [{"path": "/x"}]})) for kind in tree["hooks"])
-    assert all(accepted(("linux.seccomp", {"defaultAction": word})) for word in seccomp["actions"])
+    assert all(accepted(("linux.seccomp", {"defaultAction": word, "listenerPath": "/s"}))
+               for word in seccomp["actions"])
     assert all(accepted(("linux.seccomp", {"defaultAction": "SCMP_ACT_LOG", "flags": [word]}))
                for word in seccomp["supportedFlags"])
     assert all(accepted(("linux.seccomp", {"defaultAction": "SCMP_ACT_LOG", "architectures": [word]}))

@@ -325,28 +325,6 @@ def test_an_enormous_string_does_not_fill_the_message() -> None:
     assert "\n" not in str(caught.value)
 
 
-LATER = [
-    ([seccomp(listenerPath="/s")], "linux.seccomp.listenerPath"),
-    ([seccomp(defaultAction="SCMP_ACT_NOTIFY")], "linux.seccomp.defaultAction"),
-    ([rule(action="SCMP_ACT_NOTIFY")], f"{RULE}.action"),
-    ([seccomp(flags=["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"])], "linux.seccomp.flags[0]"),
-]
-
-
-@pytest.mark.parametrize(("edits", "path"), LATER, ids=[case[1] for case in LATER])
-def test_what_this_version_cannot_honour_is_refused_as_unsupported(edits: list, path: str) -> None:
-    with pytest.raises(Unsupported) as caught:
-        load_config(encoded(*edits))
-    assert (caught.value.operation, caught.value.subject) == ("config.json", path)
-    assert caught.value.cause.startswith("this version ")
-
-
-@pytest.mark.parametrize("empty", ["", {}, [], None])
-@pytest.mark.parametrize("path", [path for _, path in LATER if "[" not in path and "seccomp" not in path])
-def test_an_empty_unsupported_field_is_absent(path: str, empty: object) -> None:
-    load_config(encoded((path, empty)))
-
-
 @pytest.mark.row(24, 25, 26, 67, 69)
 @pytest.mark.parametrize("empty", [{}, None])
 @pytest.mark.parametrize("path", ["process.scheduler", "process.ioPriority", "process.execCPUAffinity",

@@ -13,6 +13,10 @@ from capsule._ext import capset
 from capsule.errors import SecurityError, SpecError
 from capsule.linux import names
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from capsule.security.attributes import Attributes
+
 DEFAULT_UMASK = 0o022
 # What a later process has of the first one where its process.json says nothing; and rlimits, if it has none.
 INHERITED = (
@@ -31,7 +35,7 @@ class SecurityPlan:
 
     __slots__ = (
         "uid", "gid", "groups", "umask", "caps", "no_new_privs", "seccomp", "seccomp_flags", "rlimits",
-        "oom_score_adj", "apparmor", "selinux", "last_cap", "attributes",
+        "oom_score_adj", "listener_path", "apparmor", "selinux", "last_cap", "attributes",
     )
 
     def __init__(self) -> None:
@@ -45,10 +49,11 @@ class SecurityPlan:
         self.seccomp_flags: int = 0
         self.rlimits: list[tuple[int, int, int]] = []
         self.oom_score_adj: int | None = None
+        self.listener_path: str | None = None  # of the agent, where the filter has calls for one
         self.apparmor: str | None = None
         self.selinux: str | None = None
         self.last_cap: int = 0
-        self.attributes = None
+        self.attributes: Attributes | None = None
 
 
 def make(
@@ -79,15 +84,17 @@ def make(
 
         labels.check_mount_label(config.mount_label)
     if _has_attributes(process, config):
-        from capsule.security.attributes import Attributes
+        from capsule.security import attributes
 
-        plan.attributes = Attributes(process, config, is_exec=is_exec)
+        plan.attributes = attributes.Attributes(process, config, is_exec=is_exec)
     if config.seccomp is not None:
         from capsule.security.plan import seccomp
 
         plan.seccomp, plan.seccomp_flags = seccomp.compile_filter(
             config.seccomp, cache_dir=seccomp_cache, warn=warn
         )
+        if plan.seccomp_flags & seccomp.NEW_LISTENER:
+            plan.listener_path = config.seccomp["listenerPath"]
     return plan
 
 

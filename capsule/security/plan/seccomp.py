@@ -14,6 +14,7 @@ import posix
 
 from capsule._ext import seccomp as ext
 from capsule.errors import SpecError, Unsupported, errno_text
+from capsule.spec.seccomp import notifies
 
 # SECCOMP_FILTER_FLAG_* of linux/seccomp.h.
 FLAGS = {
@@ -65,10 +66,11 @@ def load_flags(profile) -> int:
 
     No `flags` at all means SPEC_ALLOW where the kernel has it. Raises SpecError, Unsupported.
     """
+    listener = _listener_flag(profile)
     wanted = profile.get("flags")
     if wanted is None:
-        return SPEC_ALLOW if _is_known(SPEC_ALLOW) else 0
-    flags = 0
+        return listener | (SPEC_ALLOW if _is_known(SPEC_ALLOW) else 0)
+    flags = listener
     for name in wanted:
         flag = FLAGS.get(name, 0)
         if not flag:
@@ -76,9 +78,19 @@ def load_flags(profile) -> int:
         if not _is_known(flag):
             raise Unsupported("seccomp flag", name, "this kernel does not have it")
         flags |= flag
-    # The process that loads the filter has one thread, and only a listener's calls can wait: the kernel
-    # refuses WAIT_KILLABLE_RECV without one.
-    return flags & ~(TSYNC | WAIT_KILLABLE_RECV)
+    # Only a listener's calls can wait: the kernel refuses WAIT_KILLABLE_RECV without one.
+    if not listener:
+        flags &= ~WAIT_KILLABLE_RECV
+    # The tail has one thread; the one that sends its listener must stay outside the filter.
+    return flags & ~TSYNC
+
+
+def _listener_flag(profile):
+    if not notifies(profile):
+        return 0
+    if not _is_known(NEW_LISTENER):
+        raise Unsupported("seccomp action", "SCMP_ACT_NOTIFY", "this kernel does not have it")
+    return NEW_LISTENER
 
 
 def supported_flags() -> list[str]:
