@@ -102,6 +102,7 @@ def test_removal_leaves_a_parent_that_another_container_uses(path):
     assert not os.path.exists(os.path.dirname(first.paths["pids"]))
 
 
+@pytest.mark.row(61)
 def test_cgroup_that_was_there_is_used_and_only_a_record_removes_it(path, leaks):
     manager = cgroups.open_manager(path, "unused")
     os.mkdir(manager.paths["memory"])
@@ -129,6 +130,7 @@ def test_failed_create_removes_what_it_made(path, monkeypatch):
     assert not any(os.path.exists(os.path.dirname(directory)) for directory in manager.paths.values())
 
 
+@pytest.mark.row(61)
 def test_cgroup_with_processes_is_refused(manager, path, spawn):
     ready(spawn(manager, "echo ready; exec sleep 100"))
     with pytest.raises(CgroupError, match="container's cgroup is not empty"):
@@ -136,6 +138,7 @@ def test_cgroup_with_processes_is_refused(manager, path, spawn):
     assert manager.pids()
 
 
+@pytest.mark.row(61)
 def test_frozen_cgroup_is_refused(manager, path):
     manager.freeze()
     with pytest.raises(CgroupError, match="container's cgroup unexpectedly frozen"):
@@ -149,6 +152,7 @@ def memberships(manager, pid):
     return [(name, where) for name, where in lines if name.split(",")[0] in manager.paths]
 
 
+@pytest.mark.row(61, 108)
 def test_process_joins_every_v1_hierarchy_by_its_tasks_file(manager, path, spawn):
     process = ready(spawn(manager, "echo ready; exec sleep 100"))
     assert {where for name, where in memberships(manager, process.pid) if name} == {path}
@@ -162,6 +166,7 @@ def test_attach_moves_a_process_everywhere(manager, path):
         process.kill()
 
 
+@pytest.mark.row(93)
 def test_cpuset_of_a_deep_cgroup_is_filled_down_the_chain(path):
     manager = cgroups.open_manager(f"{path}/a/b", "unused")
     top = Path(manager.paths["cpuset"]).parents[1]
@@ -198,6 +203,7 @@ done
         ),
     ],
 )
+@pytest.mark.row(80)
 def test_devices_are_those_of_the_rules_and_the_defaults(manager, spawn, tmp_path, rules, opened):
     manager.apply_early({"devices": rules})
     process = spawn(manager, f"set -- {tmp_path}; {PROBE}")
@@ -209,6 +215,7 @@ def test_devices_are_those_of_the_rules_and_the_defaults(manager, spawn, tmp_pat
     assert facts - {"open b 7 0"} == made | {f"open {node}" for node in opened}
 
 
+@pytest.mark.row(81, 82, 83, 85, 89, 90, 91, 93, 95, 108)
 def test_limits_are_in_the_kernels_files(manager):
     resources = {
         "cpu": {"shares": 512, "quota": 20000, "period": 50000, "burst": 1000, "cpus": "0", "mems": "0"},
@@ -248,6 +255,7 @@ def test_limits_are_in_the_kernels_files(manager):
     assert value("pids", "pids.max") == "max"
 
 
+@pytest.mark.row(90)
 def test_cpu_time_moves_under_a_limited_parent(path):
     manager = cgroups.open_manager(f"{path}/leaf", "unused")
     manager.create()
@@ -264,6 +272,7 @@ def test_cpu_time_moves_under_a_limited_parent(path):
 
 
 @pytest.mark.parametrize("cpu", [{"period": 100}, {"idle": 2}, {"idle": -1}, {"cpus": "9999"}])
+@pytest.mark.row(90, 93, 94)
 def test_value_the_kernel_refuses_is_an_error_naming_the_file(manager, cpu):
     with pytest.raises(CgroupError, match=rf"write '.*' to {os.path.dirname(manager.paths['cpu'])[:14]}.*: ") as caught:
         manager.apply_early({"cpu": cpu})
@@ -429,6 +438,7 @@ def test_hierarchies_are_offered_to_the_rootfs_in_mount_order(manager):
         assert option == "" or all(manager.paths[word] == path for word in option.split(","))
 
 
+@pytest.mark.row(61)
 def test_own_cgroup_is_where_a_container_without_a_path_goes():
     manager = cgroups.open_manager(None, f"{SESSION}-own")
     own = {line.split(":", 2)[1]: line.split(":", 2)[2] for line in open_lines("/proc/self/cgroup")}

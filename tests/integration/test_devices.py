@@ -19,6 +19,7 @@ LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/sel
 
 
 @pytest.mark.parametrize("name", NODES)
+@pytest.mark.row(58)
 def test_a_default_device(capsule, bundle, name):
     (found,) = capsule.attempts(bundle(), "stat", f"/dev/{name}")
     assert stat.S_ISCHR(found["mode"])
@@ -28,11 +29,13 @@ def test_a_default_device(capsule, bundle, name):
 
 
 @pytest.mark.parametrize("name", LINKS)
+@pytest.mark.row(58, 59)
 def test_a_default_link(capsule, bundle, name):
     (found,) = capsule.attempts(bundle(), "readlink", f"/dev/{name}")
     assert found["text"] == LINKS[name]
 
 
+@pytest.mark.row(58)
 def test_default_devices_work(capsule, bundle):
     box = bundle().shell("head -c 3 /dev/zero | od -An -tx1; echo lost > /dev/null; echo x > /dev/full")
     os.symlink("busybox", box.rootfs / "bin/head")
@@ -41,6 +44,7 @@ def test_default_devices_work(capsule, bundle):
     assert result.out.split() == ["00", "00", "00"]
 
 
+@pytest.mark.row(57)
 def test_a_device_of_the_config(capsule, bundle):
     box = bundle()
     box.linux["devices"] = [
@@ -59,6 +63,7 @@ def test_a_device_of_the_config(capsule, bundle):
 
 
 @pytest.mark.rival(runc="1.1.5 denies it in the device cgroup then")
+@pytest.mark.row(57)
 def test_a_default_device_listed_again_is_tolerated(capsule, bundle):
     box = bundle()
     box.linux["devices"] = [{"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666}]
@@ -86,6 +91,7 @@ def test_an_image_with_nodes_of_its_own_needs_no_mount_on_dev(capsule, bundle):
 
 
 @requires("userns")
+@pytest.mark.row(57, 58)
 def test_devices_in_a_user_namespace_are_those_of_the_host(capsule, bundle):
     box = bundle().user_namespace()
     found = capsule.attempts(box, *(word for name in NODES for word in ("stat", f"/dev/{name}")))
@@ -93,6 +99,7 @@ def test_devices_in_a_user_namespace_are_those_of_the_host(capsule, bundle):
 
 
 @requires("cgroup1")
+@pytest.mark.row(80)
 def test_what_is_not_listed_is_denied(capsule, bundle):
     box = bundle().capabilities("CAP_MKNOD")
     box.linux["resources"] = {"devices": [{"allow": False, "access": "rwm"}]}
@@ -103,6 +110,7 @@ def test_what_is_not_listed_is_denied(capsule, bundle):
 
 
 @requires("cgroup1")
+@pytest.mark.row(80)
 def test_what_is_listed_is_allowed(capsule, bundle):
     box = bundle().capabilities("CAP_SYSLOG")
     box.linux["resources"] = {"devices": [

@@ -23,12 +23,14 @@ def ours(name: str) -> int:
 
 
 @pytest.mark.parametrize("kind", ["pid", "network", "ipc", "uts", "mount", "cgroup"])
+@pytest.mark.row(50)
 def test_a_namespace_that_is_listed_is_new(capsule, bundle, kind):
     facts = capsule.probe(bundle().namespace(kind))
     assert facts["ns"][WORDS[kind]] != ours(WORDS[kind])
 
 
 @pytest.mark.parametrize("kind", ["pid", "network", "ipc", "uts", "cgroup", "user", "time"])
+@pytest.mark.row(53)
 def test_a_namespace_that_is_not_listed_is_the_callers(capsule, bundle, kind):
     box = bundle().without_namespace(kind)
     if kind == "uts":
@@ -42,6 +44,7 @@ def test_a_namespace_that_is_not_listed_is_the_callers(capsule, bundle, kind):
 
 
 @pytest.mark.parametrize("kind", ["pid", "network", "ipc", "uts", "cgroup"])
+@pytest.mark.row(50, 52)
 def test_a_namespace_by_path_is_joined(capsule, bundle, kind):
     first = bundle(["/payload", "pause"]).namespace(kind)
     pid = capsule.start_container(first)
@@ -54,6 +57,7 @@ def test_a_namespace_by_path_is_joined(capsule, bundle, kind):
     assert capsule.status(first) == "running"
 
 
+@pytest.mark.row(52)
 def test_several_namespaces_of_another_container(capsule, bundle):
     first = bundle(["/payload", "pause"])
     pid = capsule.start_container(first)
@@ -70,6 +74,7 @@ def test_several_namespaces_of_another_container(capsule, bundle):
 
 
 @pytest.mark.parametrize("missing", KERNELS.values(), ids=KERNELS)
+@pytest.mark.row(52)
 def test_proc_shows_the_processes_of_a_joined_pid_namespace(capsule, bundle, missing):
     """A procfs shows its maker's: made outside, it would tell the container all about the host's processes."""
     first = bundle(["/payload", "pause"])
@@ -93,6 +98,7 @@ def test_killing_a_guest_of_a_pid_namespace_leaves_its_host(capsule, bundle):
 
 
 @requires("ip")
+@pytest.mark.row(52, 175)
 def test_a_named_network_namespace_is_joined_and_stays(capsule, bundle, workdir):
     path = workdir / "net"
     path.touch()
@@ -105,6 +111,7 @@ def test_a_named_network_namespace_is_joined_and_stays(capsule, bundle, workdir)
         subprocess.run(["umount", path], check=True)
 
 
+@pytest.mark.row(50)
 def test_the_first_process_is_pid_1_of_a_new_pid_namespace(capsule, bundle):
     facts = capsule.probe(bundle())
     assert (facts["pid"], facts["ppid"]) == (1, 0)
@@ -123,24 +130,36 @@ def test_the_hostname_of_the_host_is_untouched(capsule, bundle):
     assert os.uname().nodename == before
 
 
+@pytest.mark.row(52)
 @pytest.mark.parametrize(("kind", "file"), [("ipc", "net"), ("network", "uts"), ("pid", "ipc")])
 def test_a_path_of_another_kind_is_refused(capsule, bundle, kind, file):
     box = bundle().namespace(kind, f"/proc/self/ns/{file}").edit(lambda c: c.pop("hostname", None))
-    capsule.run(box, rc=FAILS)
+    err = capsule.run(box, rc=FAILS).err
+    if capsule.name == "capsule":
+        found = {"net": "network"}.get(file, file)
+        assert f"expected a {kind} namespace at /proc/self/ns/{file}: it is a {found} namespace" in err
     assert not capsule.exists(box)
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/etc/hostname", "/", "relative"])
-def test_a_path_that_is_no_namespace_is_refused(capsule, bundle, path):
+@pytest.mark.row(52)
+@pytest.mark.parametrize(("path", "words"), [
+    ("/nowhere", "open namespace /nowhere: no such file or directory"),
+    ("/etc/hostname", "expected a network namespace at /etc/hostname: it is no namespace"),
+    ("/", "expected a network namespace at /: it is no namespace"),
+    ("relative", "expected an absolute path")])
+def test_a_path_that_is_no_namespace_is_refused(capsule, bundle, path, words):
     box = bundle().namespace("network", path)
-    capsule.run(box, rc=FAILS)
+    err = capsule.run(box, rc=FAILS).err
+    assert words in err or capsule.name != "capsule"
     assert not capsule.exists(box)
 
 
+@pytest.mark.row(51)
 def test_the_same_namespace_twice_is_refused(capsule, bundle):
     box = bundle()
     box.linux["namespaces"].append({"type": "pid"})
-    capsule.run(box, rc=FAILS)
+    err = capsule.run(box, rc=FAILS).err
+    assert "is given twice" in err or capsule.name != "capsule"
 
 
 def test_an_unknown_namespace_is_refused(capsule, bundle):
@@ -156,6 +175,7 @@ def test_a_hostname_without_a_uts_namespace_is_refused(capsule, bundle):
 # User namespaces
 
 @requires("userns")
+@pytest.mark.row(50, 54)
 def test_a_user_namespace_maps_ids_as_listed(capsule, bundle):
     box = bundle().user_namespace()
     box.linux["uidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 1000},
@@ -170,6 +190,7 @@ def test_a_user_namespace_maps_ids_as_listed(capsule, bundle):
 
 
 @requires("userns")
+@pytest.mark.row(54)
 def test_the_host_sees_the_mapped_user(capsule, bundle):
     box = bundle(["/payload", "pause"]).user_namespace().user(7, 8, 9)
     pid = capsule.start_container(box)
@@ -181,6 +202,7 @@ def test_the_host_sees_the_mapped_user(capsule, bundle):
 
 
 @requires("userns")
+@pytest.mark.row(58)
 def test_a_user_namespace_has_every_mount_and_device(capsule, bundle):
     facts = capsule.probe(bundle().user_namespace())
     points = mountinfo(facts)
@@ -205,6 +227,7 @@ def test_root_of_a_user_namespace_may_be_unmapped(capsule, bundle):
 
 @requires("userns")
 @pytest.mark.rival(runc="1.1.5 wants the maps again")
+@pytest.mark.row(52, 54)
 def test_a_user_namespace_by_path(capsule, bundle):
     first = bundle(["/payload", "pause"]).user_namespace()
     pid = capsule.start_container(first)
@@ -227,16 +250,19 @@ def test_a_source_only_host_root_may_read_can_be_bound(capsule, bundle, workdir)
 
 @requires("userns")
 @pytest.mark.rival(runc="1.1.5 ignores it", crun="ignores it")
+@pytest.mark.row(54)
 def test_a_map_without_a_user_namespace_is_refused(capsule, bundle):
     box = bundle()
     box.linux["uidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 10}]
     box.linux["gidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 10}]
-    capsule.run(box, rc=FAILS)
+    assert "linux.uidMappings: needs a user namespace in linux.namespaces" in capsule.run(box, rc=FAILS).err
 
 
 @requires("userns")
+@pytest.mark.row(54)
 def test_a_user_namespace_without_a_map_is_refused(capsule, bundle):
-    capsule.run(bundle().namespace("user"), rc=FAILS)
+    err = capsule.run(bundle().namespace("user"), rc=FAILS).err
+    assert "linux.uidMappings: is required for a new user namespace" in err or capsule.name != "capsule"
 
 
 @requires("userns")
@@ -247,6 +273,7 @@ def test_a_user_outside_the_map_is_refused(capsule, bundle):
 
 
 @requires("userns")
+@pytest.mark.row(54)
 def test_340_ranges_arrive_unchanged(capsule, bundle):
     box = bundle().user_namespace(1000)
     ranges = [{"containerID": n, "hostID": 1000 + n * 2, "size": 1} for n in range(340)]
@@ -260,6 +287,7 @@ def test_340_ranges_arrive_unchanged(capsule, bundle):
 
 @requires("timens")
 @pytest.mark.rival(runc="1.1.5 does not know time namespaces")
+@pytest.mark.row(50, 56)
 def test_time_offsets(capsule, bundle):
     box = bundle().namespace("time")
     box.linux["timeOffsets"] = {"monotonic": {"secs": 5000000, "nanosecs": 5},
@@ -273,6 +301,7 @@ def test_time_offsets(capsule, bundle):
 
 @requires("timens", "userns")
 @pytest.mark.rival(runc="1.1.5 does not know time namespaces")
+@pytest.mark.row(56)
 def test_time_offsets_in_a_user_namespace(capsule, bundle):
     box = bundle().user_namespace().namespace("time")
     box.linux["timeOffsets"] = {"boottime": {"secs": 777}}
@@ -282,6 +311,7 @@ def test_time_offsets_in_a_user_namespace(capsule, bundle):
 
 @requires("timens")
 @pytest.mark.rival(runc="1.1.5 does not know time namespaces")
+@pytest.mark.row(52)
 def test_a_time_namespace_by_path(capsule, bundle):
     first = bundle(["/payload", "pause"]).namespace("time")
     first.linux["timeOffsets"] = {"monotonic": {"secs": 4000000}}
@@ -293,6 +323,7 @@ def test_a_time_namespace_by_path(capsule, bundle):
 
 @requires("timens")
 @pytest.mark.rival(runc="1.1.5 does not know time namespaces")
+@pytest.mark.row(56)
 def test_exec_has_the_containers_clocks(capsule, bundle):
     box = bundle(["/payload", "pause"]).namespace("time")
     box.linux["timeOffsets"] = {"monotonic": {"secs": 4000000}}
@@ -302,9 +333,10 @@ def test_exec_has_the_containers_clocks(capsule, bundle):
     assert facts["ns"]["time"] == os.stat(f"/proc/{pid}/ns/time").st_ino
 
 
+@pytest.mark.row(56)
 @pytest.mark.rival(runc="1.1.5 ignores them", crun="ignores them")
 def test_time_offsets_without_a_time_namespace_are_refused(capsule, bundle):
     box = bundle()
     box.linux["timeOffsets"] = {"monotonic": {"secs": 1}}
-    capsule.run(box, rc=FAILS)
+    assert "linux.timeOffsets: needs a time namespace in linux.namespaces" in capsule.run(box, rc=FAILS).err
 

@@ -90,6 +90,7 @@ def furnish(top: Path) -> None:
         os.utime(path, ns=(10**18 + number, 10**18 + 7 * number), follow_symlinks=False)
 
 
+@pytest.mark.row(38)
 def test_everything_is_as_it_was(bundle, missing):
     furnish(bundle.rootfs / "data")
     expected = described(bundle.rootfs / "data")
@@ -99,6 +100,7 @@ def test_everything_is_as_it_was(bundle, missing):
     assert described(bundle.rootfs / "data") == expected
 
 
+@pytest.mark.row(38)
 def test_it_is_a_copy(bundle):
     (bundle.rootfs / "data/file").write_text("before")
     copied(bundle, 'os.truncate("/data/file", 0); os.mkdir("/data/new")')
@@ -117,6 +119,7 @@ ROOT = 'st = os.stat("/data"); answer["root"] = [st.st_mode & 0o7777, st.st_uid,
     ],
     ids=str,
 )  # fmt: skip
+@pytest.mark.row(38)
 def test_the_destination_itself_unless_told(bundle, missing, options, expected):
     data = bundle.rootfs / "data"
     (data / "file").touch()
@@ -132,6 +135,7 @@ def test_a_missing_destination_is_made_and_empty(bundle):
     assert (bundle.rootfs / "new/one").is_dir()
 
 
+@pytest.mark.row(38)
 def test_read_only_comes_after_the_copy(bundle, missing):
     (bundle.rootfs / "data/file").touch()
     probe = """
@@ -146,6 +150,7 @@ except OSError as err:
     assert answer["errno"] == 30
 
 
+@pytest.mark.row(38)
 def test_links_stay_links_and_holes_stay_holes(bundle):
     data = bundle.rootfs / "data"
     (data / "a/b").mkdir(parents=True)
@@ -180,6 +185,7 @@ def acl(group: int, other: int) -> bytes:
     )
 
 
+@pytest.mark.row(38)
 def test_extended_attributes(bundle):
     data = bundle.rootfs / "data"
     capability = bytes.fromhex("0100000200200000000000000000000000000000")
@@ -201,6 +207,7 @@ answer["x"] = [os.getxattr("/data/dir/file", "security.capability").hex(),
     assert answer["x"] == [capability.hex(), b"kept".hex(), acl(0, 0).hex(), 0o660]
 
 
+@pytest.mark.row(38)
 def test_what_is_mounted_below_is_not_copied(bundle, missing):
     (bundle.rootfs / "data/dir").mkdir()
     (bundle.path / "volume").mkdir()
@@ -224,6 +231,7 @@ def test_the_source_may_be_a_mount_itself(bundle, missing):
 
 
 @pytest.mark.parametrize("option", ["size=64k", "nr_inodes=20"])
+@pytest.mark.row(38)
 def test_too_little_room_is_said(bundle, missing, option):
     for number in range(40):
         (bundle.rootfs / f"data/{number}").write_bytes(b"x" * 8192)
@@ -236,6 +244,7 @@ def test_a_name_in_a_message_is_one_line(bundle):
     assert copied(bundle, "", "size=4k")["error"].endswith("(tmpcopyup: a?b?[31m)")
 
 
+@pytest.mark.row(38)
 def test_links_are_copied_and_not_followed(bundle):
     data = bundle.rootfs / "data"
     (data / "absolute").symlink_to(bundle.decoy)
@@ -279,6 +288,7 @@ def test_a_tree_deeper_than_any_path_is_refused(bundle, dig):
     assert "file name too long (tmpcopyup: d/d/" in copied(bundle, "")["error"]
 
 
+@pytest.mark.row(38)
 def test_a_neighbour_who_swaps_directories_for_links(bundle):
     """Either a directory is copied as it is or not at all; what the links lead to never is."""
     data = bundle.rootfs / "data"
@@ -298,6 +308,7 @@ def test_a_neighbour_who_swaps_directories_for_links(bundle):
         racer.communicate()
 
 
+@pytest.mark.row(38)
 def test_a_user_namespace_copies_what_it_owns_as_it_is(bundle, missing):
     furnish(bundle.rootfs / "data")
     for device in ("null", "disk"):

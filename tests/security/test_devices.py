@@ -32,6 +32,7 @@ def missing(request):
 
 @pytest.mark.parametrize("within", [IN_MOUNT_NS, IN_USER_NS], ids=["root", "userns"])
 @pytest.mark.parametrize("mounts", [[PROC, DEV, PTS], [PROC]], ids=["tmpfs", "image"])
+@pytest.mark.row(58, 59)
 def test_default_devices_and_links(bundle, missing, within, mounts):
     bundle.give_away(0 if within else 100000)
     answer = bundle.run(mounts, NODES + LINKS, within=within, in_userns=not within, missing=missing)
@@ -45,6 +46,7 @@ def test_default_devices_and_links(bundle, missing, within, mounts):
     assert answer["leaked"] == []
 
 
+@pytest.mark.row(57)
 def test_modes_and_owners_are_exact_whatever_the_umask(bundle, missing):
     devices = [
         {"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11, "fileMode": 0o640, "uid": 5, "gid": 6},
@@ -68,6 +70,7 @@ def test_modes_and_owners_are_exact_whatever_the_umask(bundle, missing):
     assert answer["net"][0] == stat.S_IFDIR | 0o755
 
 
+@pytest.mark.row(57)
 def test_a_right_node_is_not_made_again(bundle, missing):
     os.mknod(bundle.rootfs / "dev/null", stat.S_IFCHR | 0o600, os.makedev(1, 3))
     before = (bundle.rootfs / "dev/null").stat()
@@ -77,6 +80,7 @@ def test_a_right_node_is_not_made_again(bundle, missing):
 
 @pytest.mark.parametrize("kind", ["file", "link", "dangling", "fifo", "other", "dir"])
 @pytest.mark.parametrize("within", [IN_MOUNT_NS, IN_USER_NS], ids=["root", "userns"])
+@pytest.mark.row(57)
 def test_a_wrong_node_is_an_error_and_stays(bundle, missing, kind, within):
     null = bundle.rootfs / "dev/null"
     if kind == "file":
@@ -103,6 +107,7 @@ def test_a_wrong_node_is_an_error_and_stays(bundle, missing, kind, within):
 @pytest.mark.parametrize("target", ["DECOY", "../../decoy", "/etc", "etc", "/", ".", "dangling", "/proc/self/cwd"])
 @pytest.mark.parametrize("console", [False, True], ids=["", "console"])
 @pytest.mark.parametrize("within", [IN_MOUNT_NS, IN_USER_NS], ids=["root", "userns"])
+@pytest.mark.row(57)
 def test_a_linked_dev_is_refused(bundle, missing, target, console, within):
     """No /dev mount, and the image's /dev leads elsewhere (CVE-2026-41579, CVE-2026-47766)."""
     bundle.replace("dev", str(bundle.decoy) if target == "DECOY" else target)
@@ -116,6 +121,7 @@ def test_a_linked_dev_is_refused(bundle, missing, target, console, within):
 
 
 @pytest.mark.parametrize("path", ["/dev/net/tun", "/opt/node"])
+@pytest.mark.row(57)
 def test_a_link_on_the_way_to_a_device_is_refused(bundle, missing, path):
     (bundle.rootfs / os.path.dirname(path).lstrip("/")).symlink_to(bundle.decoy)
     devices = [{"path": path, "type": "c", "major": 10, "minor": 200}]
@@ -123,6 +129,7 @@ def test_a_link_on_the_way_to_a_device_is_refused(bundle, missing, path):
 
 
 @pytest.mark.parametrize("kind", ["link", "file", "node", "right"])
+@pytest.mark.row(58)
 def test_ptmx_always_leads_to_the_containers_devpts(bundle, missing, kind):
     ptmx = bundle.rootfs / "dev/ptmx"
     if kind == "link":
@@ -174,6 +181,7 @@ answer["tty"] = os.read(ctx.console_master, 10).decode()
 @pytest.mark.parametrize("host", WITH_DEVPTS)
 @pytest.mark.parametrize("userns", [False, True], ids=["root", "userns"])
 @pytest.mark.parametrize("mounts", [[PROC, DEV, PTS], [PROC, DEV], [PROC]], ids=["pts", "host-pts", "image"])
+@pytest.mark.row(58)
 def test_the_console_is_a_terminal(bundle, missing, host, userns, mounts):
     bundle.give_away(100000 if userns else 0)
     process = {"terminal": True, "consoleSize": {"height": 11, "width": 222}, "user": {"uid": 7, "gid": 8}}

@@ -101,12 +101,14 @@ def directions(decoy, place):
 
 @pytest.mark.parametrize("name", ["proc", "sys"])
 @pytest.mark.parametrize("target", ["/data", "data", "/", "..", "/tmp/../data"])
+@pytest.mark.row(42)
 def test_proc_and_sys_may_not_be_symlinks(capsule, bundle, decoy, name, target):
     box = bundle(["/payload", "probe"]).symlink(f"/{name}", target)
     capsule.run(box, rc=FAILS)
     assert not capsule.exists(box)
 
 
+@pytest.mark.row(42)
 def test_only_procfs_may_sit_on_proc(capsule, bundle, decoy):
     box = bundle(["/payload", "probe"]).mount("/proc", "tmpfs", "tmpfs")
     capsule.run(box, rc=FAILS)
@@ -118,6 +120,7 @@ def test_no_mount_may_cover_what_the_runtime_writes(capsule, bundle, decoy, dest
     capsule.run(box, rc=FAILS)
 
 
+@pytest.mark.row(42)
 def test_a_plain_directory_as_proc_fools_nobody(capsule, bundle, decoy):
     box = bundle().without_mount("/proc").file("/proc/self/attr/exec", "x").file("/proc/self/fd/4", "x")
     box.file("/proc/self/status", "CapEff: 0").file("/proc/sys/kernel/domainname", "x")
@@ -131,6 +134,7 @@ def test_a_plain_directory_as_proc_fools_nobody(capsule, bundle, decoy):
 # /dev
 
 @pytest.mark.parametrize("way", ["absolute", "relative"])
+@pytest.mark.row(57)
 def test_dev_as_a_symlink_to_the_host(capsule, bundle, decoy, way):
     """CVE-2026-41579, CVE-2026-47766: links and nodes must not be made in the host's directory."""
     box = bundle().without_mount("/dev").symlink("/dev", directions(decoy, "")[way])
@@ -200,6 +204,7 @@ def test_endless_links_are_an_error_or_harmless(capsule, bundle, decoy, chain):
 
 @pytest.mark.parametrize("way", ["absolute", "relative"])
 @pytest.mark.parametrize("kind", ["tmpfs", "bind", "file"])
+@pytest.mark.row(41)
 def test_a_destination_that_leads_to_the_host(capsule, bundle, decoy, workdir, way, kind):
     (workdir / "volume").mkdir()
     (workdir / "file").touch()
@@ -213,6 +218,7 @@ def test_a_destination_that_leads_to_the_host(capsule, bundle, decoy, workdir, w
 
 
 @pytest.mark.parametrize("way", ["absolute", "relative"])
+@pytest.mark.row(41)
 def test_a_missing_destination_below_a_link_is_not_made_on_the_host(capsule, bundle, decoy, way):
     """CVE-2024-45310: no empty directories or files outside the root."""
     box = bundle().symlink("/data/way", directions(decoy, "")[way])
@@ -222,6 +228,7 @@ def test_a_missing_destination_below_a_link_is_not_made_on_the_host(capsule, bun
 
 @pytest.mark.parametrize("field", ["maskedPaths", "readonlyPaths"])
 @pytest.mark.parametrize("way", ["absolute", "relative"])
+@pytest.mark.row(64)
 def test_masks_through_links_stay_in_the_root(capsule, bundle, decoy, field, way):
     box = bundle().symlink("/data/way", directions(decoy, "")[way])
     box.linux[field] = ["/data/way/secret", "/data/way/directory", "/data/way"]
@@ -235,6 +242,7 @@ def test_a_working_directory_that_leads_to_the_host(capsule, bundle, decoy, way)
     refused_or_confined(capsule, box, decoy)
 
 
+@pytest.mark.row(6)
 def test_a_read_only_root_is_read_only_whatever_the_image_says(capsule, bundle, decoy):
     """CVE-2026-115521: the remount must not be sent elsewhere by a /proc of the image's making."""
     box = bundle().without_mount("/proc").file("/proc/self/fd/7").symlink("/proc/self/fd/8", "/data")
@@ -244,6 +252,7 @@ def test_a_read_only_root_is_read_only_whatever_the_image_says(capsule, bundle, 
     assert tried["errno"] == 30
 
 
+@pytest.mark.row(38)
 def test_tmpcopyup_follows_no_link_to_the_host(capsule, bundle, decoy):
     box = bundle().symlink("/data/link", decoy.path / "secret").symlink("/data/dir", decoy.path / "directory")
     box.mount("/data", "tmpfs", "tmpfs", "tmpcopyup")

@@ -31,6 +31,7 @@ def missing(request):
 
 @pytest.mark.parametrize("within", [IN_MOUNT_NS, IN_USER_NS], ids=["root", "userns"])
 @pytest.mark.parametrize("readonly", [False, True], ids=["rw", "ro"])
+@pytest.mark.row(64)
 def test_masks(bundle, missing, within, readonly):
     bundle.give_away(0 if within else 100000)
     probe = MOUNTS + """
@@ -63,6 +64,7 @@ answer["errno"] = [fails(os.mkdir, "/etc/dir/x"), fails(os.utime, "/etc/secret")
 
 
 @pytest.mark.parametrize("kind", ["missing", "file", "link", "fifo", "zero", "node-link"])
+@pytest.mark.row(64)
 def test_only_the_null_device_masks(bundle, missing, kind):
     """The config binds a whole /dev, so it is the attacker's; a wrong null is an error, never a mask."""
     fake = bundle.path / "fake"
@@ -84,6 +86,7 @@ def test_only_the_null_device_masks(bundle, missing, kind):
     assert "/dev/null" in answer["error"]
 
 
+@pytest.mark.row(64)
 def test_a_masked_link_is_resolved_in_the_root(bundle, missing):
     (bundle.rootfs / "etc/link").symlink_to("../../../etc/secret")
     (bundle.rootfs / "etc/out").symlink_to(bundle.decoy / "passwd")
@@ -93,12 +96,14 @@ def test_a_masked_link_is_resolved_in_the_root(bundle, missing):
     assert [row[0] for row in answer["m"] if row[0].startswith("/etc")] == ["/etc/secret"]
 
 
+@pytest.mark.row(64)
 def test_a_path_that_cannot_be_masked_is_an_error(bundle, missing):
     (bundle.rootfs / "etc/loop").symlink_to("loop")
     answer = bundle.run([PROC, DEV], linux={"maskedPaths": ["/etc/loop"]}, missing=missing)
     assert "mask /etc/loop" in answer["error"]
 
 
+@pytest.mark.row(64)
 def test_read_only_paths_keep_their_other_flags(bundle, missing):
     mounts = [PROC, DEV, {"destination": "/t", "type": "tmpfs", "source": "t", "options": ["nosuid", "noatime"]}]
     probe = MOUNTS + """
@@ -114,6 +119,7 @@ except OSError as err:
     assert answer["errno"] == 30
 
 
+@pytest.mark.row(64)
 def test_masks_in_procfs(bundle, missing):
     paths = [path for path in ("/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/acpi") if os.path.exists(path)]
     probe = 'answer["l"] = [os.listdir(p) if os.path.isdir(p) else open(p).read(9) for p in ' + repr(paths) + "]"

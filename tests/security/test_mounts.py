@@ -81,11 +81,13 @@ def test_nothing_reaches_the_host(bundle, tmp_path):
 @pytest.mark.parametrize(
     ("word", "expected"), [("shared", "shared"), ("rshared", "shared"), ("private", ""), ("unbindable", "unbindable")]
 )
+@pytest.mark.row(63)
 def test_rootfs_propagation_is_the_roots(bundle, missing, word, expected):
     answer = bundle.run(None, MOUNTS, missing=missing, linux={"rootfsPropagation": word})
     assert [tag.partition(":")[0] for tag in answer["m"]["/"]["tags"]] == ([expected] if expected else [])
 
 
+@pytest.mark.row(6)
 def test_a_read_only_root(bundle, missing):
     probe = MOUNTS + "try:\n os.mkdir('/x')\nexcept OSError as err:\n answer['errno'] = err.errno\n"
     answer = bundle.run(None, probe, missing=missing, top={"root": {"path": "rootfs", "readonly": True}})
@@ -95,6 +97,7 @@ def test_a_read_only_root(bundle, missing):
 
 @pytest.mark.parametrize("within", [IN_MOUNT_NS, IN_USER_NS], ids=["root", "userns"])
 @pytest.mark.parametrize("kind", ["dir", "file", "symlink", "fifo", "socket", "device"])
+@pytest.mark.row(46)
 def test_bind_sources_of_every_kind(bundle, missing, kind, within):
     source = bundle.path / "source"
     if kind == "dir":
@@ -148,6 +151,7 @@ def test_a_user_namespace_is_given_what_it_may_not_reach(bundle, missing):
     ],
     ids=str,
 )  # fmt: skip
+@pytest.mark.row(32)
 def test_flags_of_a_bind(bundle, missing, words, expected):
     """No flag: the source's are kept. Any flag: those not named are cleared."""
     mounts = [
@@ -169,6 +173,7 @@ def test_flags_of_a_bind(bundle, missing, words, expected):
     [("rro", ["ro"]), ("rnosuid", ["nosuid"]), ("rnodev", ["nodev"]), ("rnoexec", ["noexec"]),
      ("rnoatime", ["noatime"]), ("rnosymfollow", ["nosymfollow"]), ("rnodiratime", ["nodiratime"])],
 )  # fmt: skip
+@pytest.mark.row(34)
 def test_recursive_words_reach_the_whole_tree(bundle, missing, word, expected):
     mounts = [
         PROC, {"destination": "/src", "type": "tmpfs", "source": "t"},
@@ -179,6 +184,7 @@ def test_recursive_words_reach_the_whole_tree(bundle, missing, word, expected):
     assert options(answer, "/dst") == options(answer, "/dst/sub") == expected
 
 
+@pytest.mark.row(34)
 def test_recursive_words_are_an_error_where_the_kernel_has_none(bundle):
     mounts = [PROC, {"destination": "/dst", "source": "rootfs/tmp", "options": ["rbind", "rro"]}]
     assert "mount_setattr" in bundle.run(mounts, missing=KERNELS["no-setattr"])["error"]
@@ -187,6 +193,7 @@ def test_recursive_words_are_an_error_where_the_kernel_has_none(bundle):
 @pytest.mark.parametrize(
     ("words", "tags"), [(["private"], []), (["rshared"], ["shared"]), (["slave"], []), (["unbindable"], ["unbindable"])]
 )
+@pytest.mark.row(32)
 def test_propagation_of_a_mount(bundle, missing, words, tags):
     answer = bundle.run([PROC, {"destination": "/t", "type": "tmpfs", "source": "t", "options": words}], MOUNTS,
                         missing=missing)  # fmt: skip
@@ -223,6 +230,7 @@ def test_a_read_only_tmpfs_can_hold_mount_points(bundle, missing):
     assert answer["null"] and "/dev/sub" in answer["m"]
 
 
+@pytest.mark.row(30)
 def test_order_is_kept_and_sources_may_be_mounts_made_before(bundle, missing):
     mounts = [
         PROC, {"destination": "/a", "type": "tmpfs", "source": "t"},
@@ -242,6 +250,7 @@ def test_order_is_kept_and_sources_may_be_mounts_made_before(bundle, missing):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["dir", "file"])
+@pytest.mark.row(41)
 def test_a_destination_through_a_link_lies_inside_the_root(bundle, missing, link, target, lands, kind):
     if lands is None:
         target, lands = f"{bundle.decoy}/dir", f"{bundle.decoy}/dir".lstrip("/")
@@ -257,18 +266,21 @@ def test_a_destination_through_a_link_lies_inside_the_root(bundle, missing, link
 
 @pytest.mark.parametrize("name", ["proc", "sys"])
 @pytest.mark.parametrize("target", ["/tmp", "tmp", "../decoy", "/DECOY", "/dangling"])
+@pytest.mark.row(42)
 def test_a_linked_proc_or_sys_is_refused(bundle, missing, name, target):
     bundle.replace(name, str(bundle.decoy) if target == "/DECOY" else target)
     answer = bundle.run([PROC, DEV, SYS], missing=missing)
     assert "must be mounted on ordinary directory" in answer["error"]
 
 
+@pytest.mark.row(42)
 def test_a_proc_that_is_a_file_is_refused(bundle, missing):
     bundle.replace("proc").write_text("")
     assert "must be mounted on ordinary directory" in bundle.run([PROC], missing=missing)["error"]
 
 
 @pytest.mark.parametrize("target", ["/proc", "proc/sys", "/proc/self", "../../proc/1"])
+@pytest.mark.row(42)
 def test_a_link_does_not_lead_a_mount_into_proc(bundle, missing, target):
     (bundle.rootfs / "innocent").symlink_to(target)
     mount = {"destination": "/innocent", "type": "tmpfs", "source": "t"}
@@ -277,6 +289,7 @@ def test_a_link_does_not_lead_a_mount_into_proc(bundle, missing, target):
     assert "inside /proc" in bundle.run([PROC, mount], missing=missing)["error"]
 
 
+@pytest.mark.row(42)
 def test_only_a_real_procfs_is_bound_on_proc(bundle, missing):
     (bundle.path / "fake").mkdir()
     mount = {"destination": "/proc", "source": "fake", "options": ["bind"]}
@@ -285,6 +298,7 @@ def test_only_a_real_procfs_is_bound_on_proc(bundle, missing):
     assert "error" not in bundle.run([{**mount, "source": "/proc", "options": ["rbind"]}], missing=missing)
 
 
+@pytest.mark.row(42)
 def test_files_that_lxcfs_emulates_may_be_bound(bundle, missing):
     (bundle.path / "meminfo").write_text("fake\n")
     mounts = [PROC, {"destination": "/proc/meminfo", "source": "meminfo", "options": ["bind", "ro"]}]
@@ -310,11 +324,13 @@ def test_what_goes_wrong_is_said_with_its_destination(bundle, missing, mount, me
     assert message in error.lower() and (mount["destination"] in error or mount["source"] in error)
 
 
+@pytest.mark.row(40)
 def test_the_kernels_own_words_are_in_the_error(bundle):
     mounts = [PROC, {"destination": "/m", "type": "tmpfs", "source": "t", "options": ["size=potato"]}]
     assert "Bad value for 'size'" in bundle.run(mounts)["error"]
 
 
+@pytest.mark.row(40)
 def test_long_options_go_another_way(bundle):
     """fsconfig takes 255 bytes of a value; overlay's lowerdir is often longer."""
     lower = []
@@ -329,6 +345,7 @@ def test_long_options_go_another_way(bundle):
     assert answer["n"] == 12 and "ro" in answer["m"]["/o"]["options"]
 
 
+@pytest.mark.row(43)
 def test_locked_flags_are_kept_in_a_user_namespace_and_cannot_be_cleared(bundle, missing):
     locked = next((row for row in host_mounts() if row[1] == "tmpfs" and "nosuid" in row[2]), None)
     if locked is None:
@@ -348,6 +365,7 @@ def host_mounts() -> list[tuple[str, str, list[str]]]:
     return [(head.split()[4], tail.split()[0], head.split()[5].split(",")) for head, tail in rows]
 
 
+@pytest.mark.row(45)
 def test_sysfs_of_the_hosts_network_in_a_user_namespace_is_the_hosts_read_only(bundle, missing):
     bundle.give_away()
     maps = [{"containerID": 0, "hostID": 100000, "size": 65536}]
@@ -380,6 +398,7 @@ def test_without_a_mount_namespace_the_hosts_propagation_stays(bundle):
 
 @pytest.mark.parametrize("own", [True, False], ids=["cgroupns", "host"])
 @pytest.mark.parametrize("words", [["ro"], []], ids=["ro", "rw"])
+@pytest.mark.row(44)
 def test_cgroup_v1_is_one_directory_a_hierarchy(bundle, missing, own, words):
     rows = [(name, name, f"/sys/fs/cgroup/{name}") for name in ("memory", "pids") if
             os.path.isdir(f"/sys/fs/cgroup/{name}")]  # fmt: skip
@@ -397,6 +416,7 @@ def test_cgroup_v1_is_one_directory_a_hierarchy(bundle, missing, own, words):
         assert ("ro" in answer["m"][point]["options"]) == bool(words)
 
 
+@pytest.mark.row(44)
 def test_links_name_each_of_several_controllers(bundle):
     rows = [("cpu,cpuacct", "cpu", "/sys/fs/cgroup/cpu"), ("unified", "", "/sys/fs/cgroup/unified")]
     if not all(os.path.isdir(row[2]) for row in rows):
@@ -406,6 +426,7 @@ def test_links_name_each_of_several_controllers(bundle):
     assert answer["l"] == {"cpu": "cpu,cpuacct", "cpuacct": "cpu,cpuacct"}
 
 
+@pytest.mark.row(44)
 def test_cgroup_v2_alone_is_mounted_itself(bundle, missing):
     if not os.path.isdir("/sys/fs/cgroup/unified"):
         pytest.skip("no unified hierarchy")

@@ -53,6 +53,7 @@ def kernel_allows(allow_all, exceptions, kind, major, minor, letter):
 
 @settings(deadline=None)
 @given(RULES)
+@pytest.mark.row(80)
 def test_folded_rules_decide_as_the_list_does(rules):
     try:
         allow_all, exceptions = devices.fold(rules)
@@ -63,6 +64,7 @@ def test_folded_rules_decide_as_the_list_does(rules):
             assert kernel_allows(allow_all, exceptions, *node, letter) == spec_allows(rules, *node, letter)
 
 
+@pytest.mark.row(80)
 def test_nothing_but_the_defaults_is_allowed_without_rules():
     assert devices.fold([]) == devices.fold([DENY_ALL])
     allow_all, exceptions = devices.fold([])
@@ -83,6 +85,7 @@ def test_rule_for_both_kinds_does_not_become_the_kernels_all():
     assert exceptions["b", 8, 0] == exceptions["c", 8, 0] == "r"
 
 
+@pytest.mark.row(80)
 def test_hole_in_a_wider_rule_is_refused_and_named():
     rules = [
         DENY_ALL,

@@ -22,6 +22,7 @@ def leaves(cgroup_text, mountinfo_text, path, container_id="web"):
     return {name: hierarchy.leaf for hierarchy in hierarchies for name in hierarchy.controllers}
 
 
+@pytest.mark.row(61, 108)
 def test_absolute_path_lies_below_every_mount_point():
     assert leaves(V1_SELF, HYBRID, "/pod//x/./y/") == {
         "cpu": "/sys/fs/cgroup/cpu,cpuacct/pod/x/y",
@@ -33,6 +34,7 @@ def test_absolute_path_lies_below_every_mount_point():
 
 
 @pytest.mark.parametrize("path", [None, ""])
+@pytest.mark.row(61)
 def test_without_a_path_the_id_lies_below_the_own_cgroup(path):
     assert leaves(V1_SELF, V1, path) == {
         "cpu": "/sys/fs/cgroup/cpu,cpuacct/a/b/web",
@@ -42,11 +44,13 @@ def test_without_a_path_the_id_lies_below_the_own_cgroup(path):
     }
 
 
+@pytest.mark.row(61)
 def test_systemd_notation_is_a_plain_relative_path():
     assert leaves(V1_SELF, V1, "test.slice:cri:ab")["cpu"] == "/sys/fs/cgroup/cpu,cpuacct/a/b/test.slice:cri:ab"
 
 
 @pytest.mark.parametrize("path", ["..", "/..", "a/../b", "../a", "/", "//", ".", "a\0b", "a\nb"])
+@pytest.mark.row(61)
 def test_path_that_leaves_or_is_the_root_is_refused(path):
     with pytest.raises(SpecError, match="linux.cgroupsPath"):
         leaves(V1_SELF, V1, path)

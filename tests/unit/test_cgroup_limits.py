@@ -70,11 +70,13 @@ def apply(tree, resources):
           ("blkio.throttle.write_iops_device", "8:16 9007199254740993")]),
     ],
 )  # fmt: skip
+@pytest.mark.row(82, 85, 86, 93, 95, 96, 98, 99, 100, 101, 102)
 def test_setting_reaches_its_file(tree, written, resources, expected):
     apply(tree, resources)
     assert written == expected
 
 
+@pytest.mark.row(100)
 def test_reserved_huge_pages_are_limited_where_the_kernel_can(tree, written, tmp_path):
     (tmp_path / "hugetlb" / "hugetlb.1GB.rsvd.limit_in_bytes").touch()
     apply(tree, {"hugepageLimits": [{"pageSize": "1GB", "limit": 0}]})
@@ -104,12 +106,14 @@ def test_missing_file_is_named_and_never_made(tree, tmp_path):
         ({"devices": [{"allow": False, "access": "rwm"}]}, "devices"),
     ],
 )
+@pytest.mark.row(107, 108)
 def test_limit_without_its_controller_is_refused_and_named(tree, resources, controller):
     del tree[controller]
     with pytest.raises(CgroupError, match=f"the {controller} controller is not mounted"):
         limits.check(tree, resources, update=False)
 
 
+@pytest.mark.row(105)
 def test_no_limit_needs_no_controller(written):
     resources = {"pids": {"limit": -1}, "memory": {"kernel": 5}, "cpu": {"shares": 0}, "blockIO": {"weight": 0}}
     apply({"freezer": "/nowhere"}, resources)
@@ -133,6 +137,7 @@ def test_contradiction_is_an_invalid_configuration(tree, resources, path):
 
 
 @pytest.mark.parametrize("size", ["", "B", "MB", "0MB", "02MB", "2mb", "2M", "2 MB", "-2MB", "2TB", "2MB/", "²MB"])
+@pytest.mark.row(100)
 def test_page_size_that_is_none_is_refused(size):
     with pytest.raises(SpecError):
         hugetlb.check({"hugetlb": "/x"}, [{"pageSize": size, "limit": 1}], update=False)
@@ -147,6 +152,7 @@ def test_update_does_not_touch_devices(tree):
         limits.check(tree, {"devices": [{"allow": True, "access": "rwm"}]}, update=True)
 
 
+@pytest.mark.row(84)
 def test_kernel_memory_is_warned_of(tree, written):
     seen = []
     log.configure(lambda level, message: seen.append((level, message)))
@@ -191,6 +197,7 @@ SIZES = st.sampled_from([-1, 4096, 8192, 12288, 16384])
 
 @settings(deadline=None)
 @given(SIZES, SIZES, SIZES, SIZES)
+@pytest.mark.row(83)
 def test_memory_and_swap_move_between_any_two_pairs(limit, swap, new_limit, new_swap):
     def most(value):
         return MemoryFiles.MOST if value == -1 else value
@@ -204,6 +211,7 @@ def test_memory_and_swap_move_between_any_two_pairs(limit, swap, new_limit, new_
     assert (kernel.files[memory.LIMIT], kernel.files[memory.SWAP]) == (most(new_limit), most(new_swap))
 
 
+@pytest.mark.row(83)
 def test_unlimited_memory_lifts_swap_too(monkeypatch):
     kernel = MemoryFiles(4096, 8192)
     kernel.install(monkeypatch)
@@ -211,12 +219,14 @@ def test_unlimited_memory_lifts_swap_too(monkeypatch):
     assert kernel.files[memory.SWAP] == kernel.files[memory.LIMIT] == MemoryFiles.MOST
 
 
+@pytest.mark.row(81)
 def test_limit_below_the_usage_says_how_much_is_used(monkeypatch):
     MemoryFiles(16384, 16384, usage=8192).install(monkeypatch)
     with pytest.raises(CgroupError, match="8192 bytes are in use"):
         memory.apply({"memory": "/m"}, {"limit": 4096})
 
 
+@pytest.mark.row(88)
 def test_check_before_update_rejects_first(monkeypatch):
     kernel = MemoryFiles(16384, 16384, usage=8192)
     kernel.install(monkeypatch)
@@ -250,6 +260,7 @@ SHARE = st.sampled_from([0.1, 0.3, 0.5])
 
 @settings(deadline=None)
 @given(PERIODS, SHARE, PERIODS, SHARE, st.booleans())
+@pytest.mark.row(90, 91)
 def test_period_and_quota_move_under_a_limited_parent(period, share, new_period, new_share, with_burst):
     kernel = CpuFiles(period, int(period * share))
     given_values = {"period": new_period, "quota": int(new_period * new_share)}
@@ -263,6 +274,7 @@ def test_period_and_quota_move_under_a_limited_parent(period, share, new_period,
 
 
 @pytest.mark.parametrize("values", [{"period": 100}, {"quota": 90000}, {"period": 1000, "quota": 900}])
+@pytest.mark.row(90)
 def test_cpu_time_the_kernel_refuses_is_an_error(monkeypatch, values):
     monkeypatch.setattr(cgroupfs, "write", CpuFiles(100000, 10000).write)
     with pytest.raises(CgroupError) as caught:
@@ -271,12 +283,14 @@ def test_cpu_time_the_kernel_refuses_is_an_error(monkeypatch, values):
 
 
 @pytest.mark.parametrize(("idle", "order"), [(1, ["cpu.shares", "cpu.idle"]), (0, ["cpu.idle", "cpu.shares"])])
+@pytest.mark.row(89, 94)
 def test_shares_are_written_while_the_cgroup_is_not_idle(tree, written, tmp_path, idle, order):
     (tmp_path / "cpu" / "cpu.shares").write_text("512\n")
     apply(tree, {"cpu": {"shares": 512, "idle": idle}})
     assert [name for name, _ in written] == order
 
 
+@pytest.mark.row(89)
 def test_shares_out_of_the_kernels_range_are_an_error(tree, written, tmp_path):
     (tmp_path / "cpu" / "cpu.shares").write_text("262144\n")
     with pytest.raises(CgroupError, match="the maximum is 262144"):

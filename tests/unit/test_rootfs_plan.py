@@ -123,6 +123,7 @@ def test_option_words_become_mount_attributes(option, bits, keeps):
     assert (attr[0], attr[3]) == (bits, keeps)
 
 
+@pytest.mark.row(34)
 def test_recursive_words_are_kept_apart():
     attr = mount("/mnt", None, "/abs", "rbind", "rro", "rsuid", "rnoatime").attr
     assert attr[4:6] == (RDONLY | NOATIME, NOSUID | 0x70)
@@ -156,6 +157,7 @@ def test_tmpcopyup_fills_a_new_tmpfs():
     ("fstype", "options"),
     [("ramfs", []), (None, ["bind"]), ("tmpfs", ["bind"]), ("tmpfs", ["remount"]), (None, ["remount"])],
 )
+@pytest.mark.row(38)
 def test_tmpcopyup_is_for_new_tmpfs_mounts_only(fstype, options):
     with pytest.raises(SpecError, match="is for new tmpfs mounts only"):
         mount("/t", fstype, "/x", "tmpcopyup", *options)
@@ -173,6 +175,7 @@ def test_proc_and_sysfs_need_an_ordinary_directory():
 
 
 @pytest.mark.parametrize("where", ["/proc/self/attr", "/proc/sys", "/proc/./1", "/x/../proc/acpi", "proc/1"])
+@pytest.mark.row(42)
 def test_nothing_is_mounted_inside_proc(where):
     with pytest.raises(MountError, match="cannot be mounted because it is inside /proc"):
         mount(where, "tmpfs", "tmpfs")
@@ -181,6 +184,7 @@ def test_nothing_is_mounted_inside_proc(where):
 
 
 @pytest.mark.parametrize("where", ["/proc", "/proc/", "proc", "/x/../proc"])
+@pytest.mark.row(42)
 def test_only_a_procfs_is_mounted_on_proc(where):
     with pytest.raises(MountError, match="only a procfs may be mounted on /proc"):
         mount(where, "tmpfs", "tmpfs")
@@ -191,6 +195,7 @@ def test_the_files_that_lxcfs_emulates_may_be_bound_in_proc():
     assert mount("/proc/meminfo", None, "/var/lib/lxcfs/proc/meminfo", "bind").allowed_on_proc
 
 
+@pytest.mark.row(45)
 def test_a_user_namespace_falls_back_to_the_hosts_sysfs_only_without_its_own_network():
     hosts = ("linux.namespaces", [{"type": word} for word in ("user", "mount", "uts")])
     maps = [{"containerID": 0, "hostID": 1000, "size": 1}]
@@ -245,6 +250,7 @@ def test_masked_paths_are_masked_once():
         ("unbindable", 0x84000, 0, 0x20000), ("runbindable", 0x84000, 0, 0x24000),
     ],
 )  # fmt: skip
+@pytest.mark.row(63)
 def test_rootfs_propagation(word, tree, parent, root):
     made = plan(*([("linux.rootfsPropagation", word)] if word else []))
     assert (made.prepare[0].propagation, made.prepare[0].parent) == (tree, parent)

@@ -142,10 +142,12 @@ def test_seccomp_keeps_its_tree() -> None:
     ("fs.mqueue.msg_max", "fs/mqueue/msg_max"),
     ("kernel.domainname", "kernel/domainname"),
 ])
+@pytest.mark.row(66)
 def test_sysctl_keys_become_paths(key: str, path: str) -> None:
     assert load_config(encoded(("linux.sysctl", {key: "1 + 2"}))).sysctl == {path: "1 + 2"}
 
 
+@pytest.mark.row(4)
 def test_domainname_may_be_said_twice_alike() -> None:
     assert load_config(encoded(("domainname", "a"), ("linux.sysctl", {"kernel.domainname": "a"}))).domainname == "a"
 

@@ -20,6 +20,7 @@ def flags(*words: str) -> tuple[int, int]:
     return parsed.set_flags, parsed.clear_flags
 
 
+@pytest.mark.row(32, 33, 34, 35)
 def test_the_table_has_the_words_of_the_specification() -> None:
     assert sorted(WORDS) == sorted(REQUIRED)
 
@@ -73,6 +74,7 @@ def test_propagation_extensions_and_data_keep_their_order() -> None:
 @pytest.mark.parametrize(("word", "hint"), [
     ("readonly", ""), ("noxec", "; did you mean 'noexec'?"), ("RO", ""), ("rbnid", "; did you mean 'rbind'?"), ("", ""),
 ])
+@pytest.mark.row(40)
 def test_a_bind_mount_refuses_data(word: str, hint: str) -> None:
     with pytest.raises(SpecError) as caught:
         parse_options(["ro", word], True, where="mounts[2].options")

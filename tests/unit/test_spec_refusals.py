@@ -296,6 +296,10 @@ SECCOMP = [
 CASES = TOP + PROCESS + MOUNTS + NAMESPACES + SYSCTL + HOOKS + DEVICES + RESOURCES + SECCOMP
 
 
+@pytest.mark.row(1, 2, 3, 4, 5, 6)
+@pytest.mark.row(30, 31, 36, 37, 40)
+@pytest.mark.row(51, 52, 54, 56, 57, 61, 64, 66)
+@pytest.mark.row(80, 81, 83, 85, 89, 90, 94, 95, 96, 97, 98, 99, 100, 101, 102, 103)
 @pytest.mark.parametrize(("edits", "path", "cause"), CASES, ids=[f"{n}-{case[1]}" for n, case in enumerate(CASES)])
 def test_config_is_refused_with_its_path(edits: list, path: str, cause: str) -> None:
     with pytest.raises(SpecError) as caught:
