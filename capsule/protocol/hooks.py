@@ -9,6 +9,8 @@ from capsule.linux import program
 # config names none gets this (CVE-2025-23266 is what comes of inheriting it).
 DEFAULT_ENV = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
 
+LAST_WORDS = 400  # characters of a hook's output that the one line of its failure shows
+
 
 def run_hook(kind: str, index: int, hook, state: bytes, *, cwd: str | None) -> None:
     """Run one hook with the container's state on its stdin.
@@ -19,13 +21,25 @@ def run_hook(kind: str, index: int, hook, state: bytes, *, cwd: str | None) -> N
     timeout_ms = -1 if hook.timeout is None else hook.timeout * 1000
     env = DEFAULT_ENV if hook.env is None else hook.env
     try:
-        status = program.run(hook.path, hook.args or [hook.path], env, stdin=state, timeout_ms=timeout_ms, cwd=cwd)
+        status, output = program.run(hook.path, hook.args or [hook.path], env, stdin=state, timeout_ms=timeout_ms,
+                                     cwd=cwd)
     except OSError as err:
         raise HookError("error running", name, f"{hook.path}: {err.strerror}", errno=err.errno or 0) from err
-    except program.TimedOut:
-        raise HookError("error running", name, f"{hook.path}: killed after {hook.timeout} s") from None
+    except program.TimedOut as err:
+        raise _failure(name, f"{hook.path}: killed after {hook.timeout} s", err.output) from None
     if status:
-        raise HookError("error running", name, f"{hook.path}: {program.describe_status(status)}")
+        raise _failure(name, f"{hook.path}: {program.describe_status(status)}", output)
+
+
+def _failure(name: str, cause: str, output: bytes) -> HookError:
+    """Make the error of a hook that ran: its last words in the line, all that was kept in `details`."""
+    text = output.decode("utf-8", "replace")
+    last = " ".join(text.split())
+    if len(last) > LAST_WORDS:
+        last = "..." + last[-LAST_WORDS:]
+    error = HookError("error running", name, f"{cause}, it said: {last}" if last else cause)
+    error.details["hook_output"] = text
+    return error
 
 
 def run_hooks(kind: str, hooks: list, state: bytes, *, cwd: str | None) -> None:

@@ -76,17 +76,24 @@ def encode_failure(error: BaseException) -> bytes:
     else:
         name, errno = "ChildError", 0
         fields = (type(error).__name__, "", str(error))
-    text = "\0".join((name, *(field.replace("\0", "?")[:4000] for field in fields)))
-    return errno.to_bytes(4, sys.byteorder, signed=True) + text.encode("utf-8", "replace")
+    text = "\0".join((name, *(field.replace("\0", "?")[:4000] for field in fields))).encode("utf-8", "replace")
+    output = error.details.get("hook_output", "") if isinstance(error, errors.CapsuleError) else ""
+    if output:
+        room = MAX_SIZE - _HEADER - 4 - len(text) - 1
+        text += b"\0" + output.replace("\0", "?").encode("utf-8", "replace")[-room:]
+    return errno.to_bytes(4, sys.byteorder, signed=True) + text
 
 
 def decode_failure(payload: bytes) -> errors.CapsuleError:
     """Read the payload of FAILED back into an exception of the same class."""
     errno = int.from_bytes(payload[:4], sys.byteorder, signed=True)
     fields = payload[4:].decode("utf-8", "replace").split("\0")
-    if len(fields) != 4:
+    if len(fields) not in (4, 5):
         return errors.ChildError("read the child's error record", "", "malformed")
     kind = getattr(errors, fields[0], None)
     if not isinstance(kind, type) or not issubclass(kind, errors.CapsuleError):
         kind = errors.ChildError
-    return kind(fields[1], fields[2], fields[3], errno=errno)
+    error = kind(fields[1], fields[2], fields[3], errno=errno)
+    if len(fields) == 5:
+        error.details["hook_output"] = fields[4]
+    return error

@@ -6,9 +6,10 @@ import json
 import os
 
 import pytest
+from helpers import process
 from helpers.process import is_alive
 from helpers.requires import requires
-from helpers.runtime import FAILS
+from helpers.runtime import FAILS, one_line
 from helpers.wait import wait_until
 
 pytestmark = requires("root", "runtime", "busybox", "gcc")
@@ -237,10 +238,50 @@ def test_a_hook_that_cannot_be_executed_fails(capsule, bundle, kind):
     assert not capsule.exists(box)
 
 
-def test_what_a_failing_hook_said_is_shown(capsule, bundle):
+@pytest.mark.row(157)
+@pytest.mark.parametrize("kind", [*ON_CREATE, "poststart"])
+def test_what_a_failing_hook_said_is_shown(capsule, bundle, kind):
+    box = bundle(["/payload", "pause"])
+    box.hook(kind, "/bin/busybox", "sh", "-c", "echo first; echo second >&2; exit 3")
+    err = capsule.run(box, "--detach", rc=FAILS).err
+    assert "exit status 3" in err and "first" in err and "second" in err
+
+
+@pytest.mark.row(157)
+@pytest.mark.rival(runc="prints all of it", crun="lets it through to the caller's", strict=False)
+def test_a_hook_that_talks_without_end_neither_blocks_nor_fills_the_line(capsule, bundle):
+    """More than a pipe holds, in both processes that run hooks; one line is shown, the end of it."""
     box = bundle(["/payload", "exit", "0"])
-    box.hook("createRuntime", "/bin/busybox", "cat", "/no/such/file")
-    assert "/no/such/file" in capsule.run(box, rc=FAILS).err
+    script = "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; exit 3"
+    for kind in ("createContainer", "createRuntime"):
+        box.config["hooks"] = {}
+        box.hook(kind, "/bin/busybox", "sh", "-c", script)
+        line = one_line(capsule.run(box, rc=FAILS, timeout=60))
+        assert "line 19999" in line and "line 10000" not in line
+
+
+@pytest.mark.row(157)
+@pytest.mark.parametrize("kind", ON_CREATE)
+def test_a_child_that_a_hook_leaves_behind_is_not_waited_for(capsule, bundle, kind):
+    box = bundle(["/payload", "exit", "4"])
+    box.hook(kind, "/bin/busybox", "sh", "-c", "sleep 5 & exit 0")
+    result = capsule.run(box, rc=4)
+    assert result.seconds < 4
+
+    def gone() -> bool:
+        process.reap_orphans()
+        return not process.strangers()
+    wait_until(gone, 10)
+
+
+@pytest.mark.row(157)
+def test_a_hook_that_succeeds_says_nothing_to_the_caller(capsule, bundle):
+    """Its output is neither the container's nor the runtime's."""
+    box = bundle(["/payload", "exit", "0"])
+    for kind in (*ON_CREATE, "poststart", "poststop"):
+        box.hook(kind, "/bin/busybox", "echo", "said")
+    result = capsule.run(box)
+    assert (result.out, result.err) == ("", "")
 
 
 @pytest.mark.parametrize("kind", own(KINDS[:5], startContainer="1.1.5 run -d does not wait"))

@@ -90,3 +90,17 @@ def test_an_oserror_names_operation_and_path():
 @pytest.mark.parametrize("payload", [b"", b"\0\0\0\0", b"\0\0\0\0a\0b", b"\0\0\0\0SystemExit\0a\0b\0c"])
 def test_a_malformed_record_is_still_an_error_of_ours(payload):
     assert isinstance(messages.decode_failure(payload), errors.CapsuleError)
+
+
+@pytest.mark.row(157)
+@pytest.mark.parametrize(("said", "kept"), [
+    ("one\ntwo\n", "one\ntwo\n"), ("a\0b", "a?b"), ("x" * 200_000 + "end", "x" * 1000 + "end"),
+    ("\u00e4" * 60_000, "\u00e4" * 1000)])
+def test_what_a_hook_said_reaches_the_parent_as_far_as_a_message_holds_it(said, kept):
+    error = errors.HookError("error running", "createContainer hook #2", "exit status 3")
+    error.details["hook_output"] = said
+    payload = messages.encode_failure(error)
+    assert len(payload) + 8 <= messages.MAX_SIZE
+    back = messages.decode_failure(payload)
+    assert str(back) == str(error)
+    assert back.details["hook_output"].endswith(kept)
