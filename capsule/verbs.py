@@ -36,12 +36,14 @@ def _first_process(id: str, options: dict):
 
 
 def create(root: str, id: str, *, bundle: str, pid_file: str | None = None, console_socket: str | None = None,
-           preserve_fds: int = 0, no_pivot: bool = False, no_new_keyring: bool = False) -> None:
+           pidfd_socket: str | None = None, preserve_fds: int = 0, no_pivot: bool = False,
+           no_new_keyring: bool = False, systemd_cgroup: bool = False) -> None:
     """Create a container from a bundle; its first process waits for start."""
     container = _new_container(root, id, bundle)
     container.create(_first_process(id, {
-        "pid_file": pid_file, "console_socket": console_socket, "preserve_fds": preserve_fds,
-        "no_pivot": no_pivot, "no_new_keyring": no_new_keyring,
+        "pid_file": pid_file, "console_socket": console_socket, "pidfd_socket": pidfd_socket,
+        "preserve_fds": preserve_fds, "no_pivot": no_pivot, "no_new_keyring": no_new_keyring,
+        "systemd_cgroup": systemd_cgroup,
     }))
     container.close()
 
@@ -56,15 +58,17 @@ def start(root: str, id: str) -> None:
 
 
 def run(root: str, id: str, *, bundle: str, pid_file: str | None = None, console_socket: str | None = None,
-        preserve_fds: int = 0, no_pivot: bool = False, no_new_keyring: bool = False, detach: bool = False,
-        keep: bool = False, report_fd: int = -1, timeout_ms: int = 0, kill_after_ms: int = 0) -> int:
+        pidfd_socket: str | None = None, preserve_fds: int = 0, no_pivot: bool = False, no_new_keyring: bool = False,
+        systemd_cgroup: bool = False, detach: bool = False, keep: bool = False, report_fd: int = -1,
+        timeout_ms: int = 0, kill_after_ms: int = 0) -> int:
     """Create and start a container; in the foreground this process becomes the relay and does not return."""
     from capsule.runtime import relay
 
     container = _new_container(root, id, bundle)
     container.create(_first_process(id, {
-        "pid_file": pid_file, "console_socket": console_socket, "preserve_fds": preserve_fds,
-        "no_pivot": no_pivot, "no_new_keyring": no_new_keyring, "detach": detach,
+        "pid_file": pid_file, "console_socket": console_socket, "pidfd_socket": pidfd_socket,
+        "preserve_fds": preserve_fds, "no_pivot": no_pivot, "no_new_keyring": no_new_keyring,
+        "systemd_cgroup": systemd_cgroup, "detach": detach,
     }))
     try:
         container.start()
@@ -103,9 +107,9 @@ def exec_(root: str, id: str, *, process_file: str | None = None, args: list[str
           cwd: str | None = None, env: list[str] | None = None, user: str | None = None,
           additional_gids: list[int] | None = None, caps: list[str] | None = None, tty: bool = False,
           detach: bool = False, pid_file: str | None = None, console_socket: str | None = None,
-          preserve_fds: int = 0, cgroup: list[str] | None = None, ignore_paused: bool = False,
-          no_new_privs: bool | None = None, apparmor: str | None = None, process_label: str | None = None,
-          report_fd: int = -1) -> int:
+          pidfd_socket: str | None = None, preserve_fds: int = 0, cgroup: list[str] | None = None,
+          ignore_paused: bool = False, no_new_privs: bool | None = None, apparmor: str | None = None,
+          process_label: str | None = None, report_fd: int = -1) -> int:
     """Run a further process; in the foreground this process becomes the relay and does not return."""
     from capsule.runtime import relay
     from capsule.runtime.process import Process
@@ -118,6 +122,7 @@ def exec_(root: str, id: str, *, process_file: str | None = None, args: list[str
     process.args, process.cwd, process.env, process.user, process.tty = args, cwd, env, user, tty
     process.additional_gids, process.caps, process.cgroup = additional_gids or [], caps or [], cgroup or []
     process.detach, process.pid_file, process.console_socket = detach, pid_file, console_socket
+    process.pidfd_socket = pidfd_socket
     process.preserve_fds, process.ignore_paused, process.no_new_privs = preserve_fds, ignore_paused, no_new_privs
     process.apparmor, process.process_label = apparmor, process_label
     container = _making_factory(root).load(id)

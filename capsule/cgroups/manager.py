@@ -6,7 +6,7 @@ import posix
 
 from capsule import log
 from capsule.cgroups import cgroupfs
-from capsule.errors import CgroupError, Unsupported
+from capsule.errors import CgroupError, SpecError, Unsupported
 from capsule.linux import mountinfo
 
 UNIFIED = ""
@@ -20,13 +20,22 @@ def open_manager(cgroups_path: str | None, container_id: str, *, systemd: bool =
     from capsule.cgroups import layout
 
     if systemd:
-        raise Unsupported("manage cgroups", "through systemd", "only the cgroupfs manager is built")
+        _refuse_systemd(cgroups_path)
     hierarchies = layout.detect(mountinfo.read_text("/proc/self/cgroup"), mountinfo.read_text("/proc/self/mountinfo"))
     layout.place(hierarchies, cgroups_path, container_id)
     paths = {name: hierarchy.leaf for hierarchy in hierarchies for name in hierarchy.controllers}
     manager = Manager(paths, [], fresh=True)
     manager.hierarchies = hierarchies
     return manager
+
+
+def _refuse_systemd(cgroups_path: str | None) -> None:
+    """Say that there is no systemd driver, of a path that is not meant for one that it is wrong (runc's words)."""
+    if cgroups_path and cgroups_path.count(":") != 2:
+        form = 'expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups'
+        cause = f'{form}, got "{cgroups_path}" instead'
+        raise SpecError("invalid configuration", "linux.cgroupsPath", cause)
+    raise Unsupported("manage cgroups", "through systemd", "the systemd cgroup driver is not built yet")
 
 
 class Manager:
@@ -97,6 +106,10 @@ class Manager:
             value = self._effective_cpuset(directory.rpartition("/")[0], name)
             cgroupfs.write(directory, name, value)
         return value
+
+    def made_leaves(self) -> bool:
+        """Tell whether create() made every cgroup that the container is in."""
+        return all(directory in self.made for directory in self._leaves())
 
     # Limits
 
@@ -245,15 +258,20 @@ class Manager:
                 return int(line[9:])
         return 0
 
-    def kill(self, sig: int) -> None:
+    def kill(self, sig: int, *, freeze: bool = True) -> None:
         """Send a signal to every process of the container; SIGKILL also thaws it.
 
+        Without `freeze` the container is neither frozen nor thawed, and what is forked meanwhile may be missed.
         Raises CgroupError.
         """
         from capsule.cgroups import signals
 
-        if self.paths:
+        if not self.paths:
+            return
+        if freeze:
             signals.send_all(self.paths, self.process_directory(), sig)
+        else:
+            signals.send_once(self.process_directory(), sig)
 
     def remove(self) -> None:
         """Remove the container's cgroups and all below them, then the parents that create made if they are unused.

@@ -40,6 +40,11 @@ def send_all(paths: dict[str, str], directory: str, sig: int) -> None:
             signalled |= _send_once(other, SIGKILL, me, signalled)
 
 
+def send_once(directory: str, sig: int) -> None:
+    """Send `sig` to who is in the cgroup `directory` and below now, and leave the freezer alone. Raises CgroupError."""
+    _send_once(directory, sig, posix.getpid(), set())
+
+
 def _kill_v2(paths: dict[str, str]) -> bool:
     """Kill through cgroup.kill (Linux 5.14), which forks cannot outrun; False where there is none."""
     if UNIFIED not in paths:

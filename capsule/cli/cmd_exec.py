@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from capsule import verbs
 from capsule.cli.paths import absolute, runtime_root
-from capsule.cli.refusals import refuse_options
 from capsule.cli.scanner import Invocation
 from capsule.errors import CapsuleError
 
 
 def run(invocation: Invocation) -> int:
     """Run the process; in the foreground this process becomes its relay and does not return."""
-    refuse_options(invocation, ("pidfd_socket",))
     options = invocation.options
     container_id = invocation.positionals[0]
     args = invocation.positionals[1:]
@@ -31,6 +29,7 @@ def run(invocation: Invocation) -> int:
         detach=options["detach"],
         pid_file=absolute(options["pid_file"]) or None,
         console_socket=absolute(options["console_socket"]) or None,
+        pidfd_socket=absolute(options["pidfd_socket"]) or None,
         preserve_fds=options["preserve_fds"],
         cgroup=options["cgroup"],
         ignore_paused=options["ignore_paused"],

@@ -46,9 +46,11 @@ def making_options(invocation: Invocation) -> dict:
         "bundle": absolute(options["bundle"] or "."),
         "pid_file": absolute(options["pid_file"]) or None,
         "console_socket": absolute(options["console_socket"]) or None,
+        "pidfd_socket": absolute(options["pidfd_socket"]) or None,
         "preserve_fds": options["preserve_fds"],
         "no_pivot": options["no_pivot"],
         "no_new_keyring": options["no_new_keyring"],
+        "systemd_cgroup": invocation.globals["systemd_cgroup"] or invocation.globals["cgroup_manager"] == "systemd",
     }
 
 

@@ -6,16 +6,6 @@ from capsule.cli.scanner import Invocation
 from capsule.errors import CapsuleError, Unsupported
 
 
-def refuse_options(invocation: Invocation, keys: tuple) -> None:
-    """Refuse options that were given.
-
-    Raises Unsupported.
-    """
-    for key in keys:
-        if invocation.options[key]:
-            raise Unsupported(invocation.command, "--" + key.replace("_", "-"), "not built yet")
-
-
 def refuse_cgroup_choices(invocation: Invocation) -> None:
     """Refuse the global options that choose a cgroup manager other than ours; they matter where cgroups are made.
 
@@ -23,11 +13,9 @@ def refuse_cgroup_choices(invocation: Invocation) -> None:
     """
     values = invocation.globals
     manager = values["cgroup_manager"]
-    if values["systemd_cgroup"] or manager == "systemd":
-        raise Unsupported(invocation.command, "--systemd-cgroup", "not built yet")
     if manager == "disabled":
         raise Unsupported(invocation.command, "--cgroup-manager=disabled", "not built yet")
-    if manager not in ("", "cgroupfs"):
+    if manager not in ("", "cgroupfs", "systemd"):
         raise CapsuleError(f"invalid cgroup-manager: {manager}")
     rootless = values["rootless"]
     if rootless == "true":

@@ -194,17 +194,29 @@ class Container:
         status = self.observe()
         if status == statuses.STOPPED and all:
             # The shim kills what is left after the first process of a shared pid namespace has gone.
-            self.manager().kill(number)
+            self._signal_cgroups(number)
             return
         statuses.new_container_status_behavior(status, self.id).kill()
-        shared = number == SIGKILL and not self.record.extra.get("private_pids")
-        if all or shared:
-            self.manager().kill(number)
+        if all or (number == SIGKILL and not self.record.extra.get("private_pids")):
+            self._signal_cgroups(number)
+        elif number == SIGKILL and status == statuses.PAUSED:
+            from capsule.runtime import guard
+
+            # A frozen process dies only once it is thawed (v1 freezer).
+            guard.lock(self.entry, kill=True)
+            self.init_process().signal(number)
+            self.manager().thaw()
         else:
             self.init_process().signal(number)
-        if number == SIGKILL and status == statuses.PAUSED:
-            # A frozen process dies only once it is thawed (v1 freezer).
-            self.manager().thaw()
+
+    def _signal_cgroups(self, number: int) -> None:
+        """Signal every process; freezing and thawing for that must not come between an exec's guard and its work."""
+        from capsule.runtime import guard
+
+        locked = guard.lock(self.entry, kill=number == SIGKILL)
+        if locked:
+            self.settle()
+        self.manager().kill(number, freeze=locked or not guard.is_at_work(self.entry))
 
     def pause(self) -> None:
         """Freeze every process. Raises BadTransition, CgroupError."""

@@ -60,7 +60,7 @@ def draw(container, process) -> Blueprint:
     blueprint.rootfs_path = _check_rootfs(container.bundle, config.root_path)
     spec = config.process
     console.check(spec is not None and spec.terminal, process)
-    blueprint.manager = cgroups.open_manager(config.cgroups_path, container.id)
+    blueprint.manager = cgroups.open_manager(config.cgroups_path, container.id, systemd=process.systemd_cgroup)
     blueprint.manager.check(config.resources)
     blueprint.time_offsets = namespaces.offsets_text(config.time_offsets)
     blueprint.id_maps = (
@@ -126,13 +126,14 @@ def _check_rootfs(bundle: str, root_path: str) -> str:
 class InitStartHook(StartHook):
     """While a first process starts: record, runtime hooks, console, limits."""
 
-    __slots__ = ("container", "blueprint", "console_keeper")
+    __slots__ = ("container", "blueprint", "console_keeper", "pidfd_sender")
 
-    def __init__(self, container, blueprint: Blueprint, console_keeper) -> None:
+    def __init__(self, container, blueprint: Blueprint, console_keeper, pidfd_sender) -> None:
         StartHook.__init__(self)
         self.container = container
         self.blueprint = blueprint
         self.console_keeper = console_keeper
+        self.pidfd_sender = pidfd_sender  # runtime.pidfd_socket.Sender, None where nobody wants it
 
     def staged(self, process) -> None:
         if self.blueprint.resctrl is not None:
@@ -145,6 +146,7 @@ class InitStartHook(StartHook):
     def hooks(self, process) -> None:
         container = self.container
         container.record = _record_of(container, self.blueprint, process.pid)
+        self._journal_process()
         container.entry.save(container.record)
         proc.stop_point("r-recorded")
         config = self.blueprint.config
@@ -160,9 +162,18 @@ class InitStartHook(StartHook):
         if process.pid != container.record.init_process_pid:
             # The tail is a clone of S2 (joined pid namespace): only now its pid is known.
             _fill_process(container.record, process.pid)
+            self._journal_process()
             container.entry.save(container.record)
+        if self.pidfd_sender is not None:
+            self.pidfd_sender.send(process.pid)
         set_limits(process.pid, self.blueprint.security)
         self.blueprint.manager.apply_late(self.blueprint.config.resources)
+
+    def _journal_process(self) -> None:
+        """Name the process where its cgroups would not: they were there before, so they may hold others' as well."""
+        if not self.blueprint.manager.made_leaves():
+            record = self.container.record
+            self.container.entry.journal_add(journal.PID, record.init_process_pid, record.init_process_start_time)
 
     def console(self, master_fd: int) -> None:
         self.console_keeper.take(master_fd)
@@ -216,10 +227,11 @@ def _make(container, blueprint: Blueprint, keeper) -> None:
     start_fd = fdpass.listen_seqpacket(entry.dir_fd, stores.START_SOCKET)
     keeper.connect()
     orders = _orders(container, blueprint, start_fd)
+    sender = pidfd_sender(blueprint.process, b"standard")
     child = ParentChildProcess(
         (blueprint.namespaces.unshare, blueprint.namespaces.joins, unified_fd, tasks_fds, blueprint.time_offsets),
         orders,
-        InitStartHook(container, blueprint, keeper),
+        InitStartHook(container, blueprint, keeper, sender),
         initialize=container.initialize,
         initializer_type=INIT,
         id_maps=blueprint.id_maps,
@@ -230,6 +242,15 @@ def _make(container, blueprint: Blueprint, keeper) -> None:
     for fd in (start_fd, unified_fd, orders.agent_fd, *tasks_fds):
         if fd >= 0:
             posix.close(fd)
+
+
+def pidfd_sender(process, kind: bytes):
+    """Return what passes the process's pidfd on, connected; None where nobody asked for it. Raises KernelError."""
+    if not process.pidfd_socket:
+        return None
+    from capsule.runtime.pidfd_socket import Sender
+
+    return Sender(process.pidfd_socket, kind)
 
 
 def _orders(container, blueprint: Blueprint, start_fd: int) -> InitExecConfig:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from capsule import cgroups, log
 from capsule._ext import proc
 from capsule.errors import CapsuleError, CorruptRecord, StateError
-from capsule.linux import proc_stat
 from capsule.runtime import hooks, status as statuses
 from capsule.runtime.known_process import SIGKILL, ParentNoChildProcess
 from capsule.state import journal
@@ -96,14 +95,25 @@ def remove_leftover(entry, id: str) -> None:
     written = entry.journal_read()
     paths = journal.cgroups(written)
     for pid, start_time in journal.processes(written):
-        if proc_stat.is_alive(pid, start_time):
-            ParentNoChildProcess(pid, start_time).terminate()
+        process = ParentNoChildProcess(pid, start_time)
+        process.terminate()
+        process.wait(_DEATH_MS)
     manager = cgroups.from_record({}, paths)
     manager.kill(SIGKILL)
     _restore_host_tree(written)
     manager.remove()
     remove_resctrl(journal.resctrl_groups(written))
     entry.remove()
+
+
+def _lock(entry, *, force: bool) -> None:
+    """Take the container's lock; a forced delete does not wait for an exec that hangs. Raises NotFound."""
+    if force and not entry.try_lock():
+        from capsule.runtime import guard
+
+        if guard.lock(entry, kill=True):
+            return
+    entry.lock()
 
 
 def delete(store, id: str, *, force: bool, load) -> None:
@@ -113,7 +123,7 @@ def delete(store, id: str, *, force: bool, load) -> None:
     """
     entry = store.open(id)
     try:
-        entry.lock()
+        _lock(entry, force=force)
         try:
             container = load(entry)
         except CorruptRecord as err:

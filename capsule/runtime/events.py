@@ -7,8 +7,7 @@ import posix
 import time
 
 from capsule._ext import proc
-from capsule.cgroups import oom
-from capsule.cgroups import stats as cgroup_stats
+from capsule.cgroups import oom, stats as cgroup_stats
 from capsule.errors import BadTransition, CgroupError
 from capsule.runtime import status as statuses
 

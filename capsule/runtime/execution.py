@@ -18,13 +18,14 @@ _SIGKILL = 9
 class ExecStartHook(StartHook):
     """While an exec starts: console, then limits and pid file on its tail."""
 
-    __slots__ = ("request", "security", "keeper", "resctrl_groups")
+    __slots__ = ("request", "security", "keeper", "pidfd_sender", "resctrl_groups")
 
-    def __init__(self, process, security, keeper, resctrl_groups: list[str]) -> None:
+    def __init__(self, process, security, keeper, pidfd_sender, resctrl_groups: list[str]) -> None:
         StartHook.__init__(self)
         self.request = process
         self.security = security
         self.keeper = keeper
+        self.pidfd_sender = pidfd_sender
         self.resctrl_groups = resctrl_groups
 
     def staged(self, process) -> None:
@@ -37,6 +38,8 @@ class ExecStartHook(StartHook):
         creation.set_limits(process.pid, self.security)
         if self.request.pid_file:
             pid_file.write(self.request.pid_file, process.pid)
+        if self.pidfd_sender is not None:
+            self.pidfd_sender.send(process.pid)
         StartHook.ready(self, process)
 
     def console(self, master_fd: int) -> None:
@@ -98,7 +101,8 @@ def _start(container, process, orders: InitExecConfig, manager, *, patient: bool
     try:
         keeper.connect()
         groups = container.record.extra.get("resctrl", {}).get("groups", [])
-        hook = ExecStartHook(process, orders.security, keeper, groups)
+        sender = creation.pidfd_sender(process, b"setns")
+        hook = ExecStartHook(process, orders.security, keeper, sender, groups)
         child = ParentChildProcess((0, joins, -1, [], None), orders, hook,
                                    initialize=container.initialize, initializer_type=EXEC, patient=patient)
         child.start()

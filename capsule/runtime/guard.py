@@ -7,8 +7,10 @@ may have that capability is therefore frozen for those milliseconds. In the froz
 not execute: until it has, it and what it forks are in an area of their own beside it, from which all of them
 are moved before anything is thawed.
 
-A mark in the state directory tells a container that we froze from one that was paused. Whoever has the
-container's lock and finds a mark knows that its maker has died, and takes back what it did.
+A mark in the state directory tells a container that we froze from one that was paused, and who did it. Whoever
+has the container's lock and finds a mark knows that its maker has died, and takes back what it did. Who wants to
+freeze, thaw or kill the whole container takes the lock first; a killing verb does not wait long for a guard that
+hangs, but ends its maker, with whom the process ends that was to be let in.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ import time
 
 from capsule import cgroups
 from capsule._ext import proc
-from capsule.cgroups import enter
+from capsule.cgroups import cgroupfs, enter
 from capsule.cgroups.manager import UNIFIED
 from capsule.errors import CgroupError, Unsupported
+from capsule.linux import proc_stat
 from capsule.runtime import status as statuses
+from capsule.runtime.known_process import ParentNoChildProcess
 from capsule.state import store as stores
 
 #: Ends the area's name; no container's id can, as it has a colon.
@@ -33,6 +37,8 @@ _SIGKILL = 9
 _ESRCH = 3
 _FROZE, _FOUND_PAUSED = b"froze", b"paused"  # what a mark says
 _ADMIT_TIMEOUT_NS = 10_000_000_000
+_PATIENCE_NS = 2_000_000_000  # a guard that is well takes milliseconds
+_END_NS = 5_000_000_000  # how long a lock may outlive its killed holder
 
 
 def is_needed(container, security, *, in_userns: bool) -> bool:
@@ -79,7 +85,7 @@ class Guard:
                 # From here on the container may have processes that its config does not tell of (exec --cap).
                 container.record.extra["ptrace"] = True
                 container.entry.save(container.record)
-            container.entry.mark(stores.GUARD, _FROZE if self.froze else _FOUND_PAUSED)
+            container.entry.mark(stores.GUARD, _mark(_FROZE if self.froze else _FOUND_PAUSED))
             try:
                 self.area.create()
                 if self.froze:
@@ -135,6 +141,47 @@ class Guard:
         self.container.entry.unmark(stores.GUARD)
 
 
+def lock(entry, *, kill: bool) -> bool:
+    """Wait a little for the container's lock; with `kill`, end an exec whose guard hangs.
+
+    False when another verb keeps the lock. Raises NotFound.
+    """
+    if _wait_for(entry, _PATIENCE_NS):
+        return True
+    return kill and _end_maker(entry) and _wait_for(entry, _END_NS)
+
+
+def is_at_work(entry) -> bool:
+    """Tell whether some exec's guard has not finished."""
+    return _said(entry) is not None
+
+
+def _wait_for(entry, patience_ns: int) -> bool:
+    return cgroupfs.wait_until(entry.try_lock, time.monotonic_ns() + patience_ns)
+
+
+def _end_maker(entry) -> bool:
+    """Kill who made the mark; False where there is no mark (any more)."""
+    words = (entry.marked(stores.GUARD) or b"").split()
+    if len(words) < 3:
+        return False
+    ParentNoChildProcess(int(words[1]), int(words[2])).terminate()
+    return True
+
+
+def _mark(said: bytes) -> bytes:
+    """Return a mark's text: what was done, and by whom."""
+    me = posix.getpid()
+    seen = proc_stat.read(me)
+    return said + f" {me} {seen[1] if seen is not None else 0}".encode()
+
+
+def _said(entry) -> bytes | None:
+    """Return what the mark says was done, None without one."""
+    text = entry.marked(stores.GUARD)
+    return None if text is None else text.split()[0] if text else b""
+
+
 def _area_of(paths: dict[str, str]):
     """Return the manager of the area beside the cgroup that freezes; without paths where nothing can freeze."""
     frozen = paths.get("freezer") or paths.get(UNIFIED)
@@ -151,7 +198,7 @@ def _clear(area) -> None:
 
 def recover(container) -> None:
     """Take back what a guard did whose maker has died. The caller has the container's lock. Raises CgroupError."""
-    said = container.entry.marked(stores.GUARD)
+    said = _said(container.entry)
     if said is None:
         return
     manager = container.manager()
@@ -166,7 +213,7 @@ def recover(container) -> None:
 
 def froze(container) -> bool:
     """Tell of a frozen container whether that is a guard's doing. A guard whose maker has died is taken back."""
-    if container.entry.marked(stores.GUARD) != _FROZE:
+    if _said(container.entry) != _FROZE:
         return False
     # A descriptor of its own: one that we hold a lock with would change that lock.
     fd = posix.open(".", posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC, dir_fd=container.entry.dir_fd)

@@ -14,9 +14,9 @@ class Process:
     """
 
     __slots__ = (
-        "args", "env", "cwd", "init", "detach", "id", "spec", "console_socket", "pid_file", "preserve_fds",
-        "no_pivot", "no_new_keyring", "additional_gids", "caps", "user", "tty", "cgroup", "ignore_paused",
-        "no_new_privs", "apparmor", "process_label",
+        "args", "env", "cwd", "init", "detach", "id", "spec", "console_socket", "pidfd_socket", "pid_file",
+        "preserve_fds", "no_pivot", "no_new_keyring", "systemd_cgroup", "additional_gids", "caps", "user", "tty",
+        "cgroup", "ignore_paused", "no_new_privs", "apparmor", "process_label",
     )
 
     def __init__(self, *, init: bool = False, id: str = "") -> None:
@@ -28,10 +28,12 @@ class Process:
         self.id = id  # the container's id, or the exec's
         self.spec: model.Process | None = None  # what is really run
         self.console_socket: str | None = None
+        self.pidfd_socket: str | None = None
         self.pid_file: str | None = None
         self.preserve_fds = 0
         self.no_pivot = False
         self.no_new_keyring = False
+        self.systemd_cgroup = False  # let systemd make the cgroups
         # exec only
         self.additional_gids: list[int] = []
         self.caps: list[str] = []

@@ -5,12 +5,14 @@ from __future__ import annotations
 import posix
 
 from capsule import log
-from capsule._ext import fdpass
+from capsule._ext import fdpass, proc
 from capsule.errors import BadTransition, CapsuleError, ChildError, HookError, StateError
+from capsule.linux import proc_stat
 from capsule.protocol import messages
 from capsule.runtime import destruction, hooks, status as statuses, tail_error
 from capsule.state import store as stores
 
+_LOOK_MS = 1000  # after which silence of a tail, runs of its hooks mostly, is looked into
 _DEATH_MS = 1000  # how long a tail that reported its failure may take to go
 
 
@@ -31,8 +33,10 @@ def start(container) -> None:
         raise BadTransition("start", container.id, "container not created", errno=err.errno or 0) from err
     try:
         # One that this very run created cannot have been paused yet.
-        if container.process is None and container.is_frozen():
-            statuses.PausedStatusBehavior(container.id).start()
+        if container.process is None:
+            if container.is_frozen():
+                statuses.PausedStatusBehavior(container.id).start()
+            _refuse_stopped(container, "SIGCONT lets it go on")
         failure = _execute(container, fd)
     finally:
         posix.close(fd)
@@ -44,10 +48,21 @@ def start(container) -> None:
         _poststart(container)
 
 
+def _refuse_stopped(container, advice: str) -> None:
+    """Refuse to wait for a first process that a signal or a tracer has stopped. Raises StateError."""
+    seen = proc_stat.read(container.record.init_process_pid)
+    if seen is not None and seen[0] in "Tt":
+        raise StateError("start", container.id, f"its first process is stopped by a signal; {advice}")
+
+
 def _execute(container, fd: int) -> CapsuleError | None:
     """Say START; returns what the tail failed at, None when it has executed. Raises ChildError."""
     try:
         messages.send(fd, messages.START)
+        if container.process is None:
+            # What stops it now would keep us here for as long: nobody else's signal may block a verb.
+            while not proc.poll([(fd, proc.POLLIN)], _LOOK_MS):
+                _refuse_stopped(container, "it starts when SIGCONT lets it go on")
         kind, payload, _ = messages.receive(fd)
     except OSError as err:
         raise ChildError("start", container.id, "its first process died", errno=0) from err

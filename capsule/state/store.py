@@ -141,6 +141,20 @@ class Entry:
             self.close()
             raise _not_found(self.id)
 
+    def try_lock(self) -> bool:
+        """Take the container's lock if nobody has it.
+
+        Raises NotFound as lock() does.
+        """
+        try:
+            proc.flock(self.dir_fd, proc.LOCK_EX | proc.LOCK_NB)
+        except BlockingIOError:
+            return False
+        if not self.exists():
+            self.close()
+            raise _not_found(self.id)
+        return True
+
     def unlock(self) -> None:
         """Let go of the lock."""
         proc.flock(self.dir_fd, proc.LOCK_UN)

@@ -92,8 +92,9 @@ def test_create_passes_absolute_paths_of_the_callers_directory(verbs, tmp_path, 
         (
             "create", (f"{here}/state", "c1"),
             {
-                "bundle": f"{here}/b", "pid_file": f"{here}/pid", "console_socket": None, "preserve_fds": 2,
-                "no_pivot": False, "no_new_keyring": False,
+                "bundle": f"{here}/b", "pid_file": f"{here}/pid", "console_socket": None,
+                "pidfd_socket": None, "preserve_fds": 2, "no_pivot": False, "no_new_keyring": False,
+                "systemd_cgroup": False,
             },
         )
     ]
@@ -114,7 +115,7 @@ def test_exec_passes_every_option(verbs):
     status = capsule_run(
         "--root", "/r", "exec", "-t", "-e", "A=1", "-u", "1:2", "-g", "5", "--cap", "CAP_KILL", "--cgroup", "sub",
         "--apparmor", "p", "--process-label", "l", "--cwd", "/x", "--ignore-paused", "--no-new-privs",
-        "--preserve-fds", "1", "c1", "ls", "-l",
+        "--preserve-fds", "1", "--pidfd-socket", "s", "c1", "ls", "-l",
     )
 
     assert status == 3
@@ -124,7 +125,8 @@ def test_exec_passes_every_option(verbs):
             {
                 "process_file": None, "args": ["ls", "-l"], "cwd": "/x", "env": ["A=1"], "user": "1:2",
                 "additional_gids": [5], "caps": ["CAP_KILL"], "tty": True, "detach": False, "pid_file": None,
-                "console_socket": None, "preserve_fds": 1, "cgroup": ["sub"], "ignore_paused": True,
+                "console_socket": None, "pidfd_socket": f"{os.getcwd()}/s", "preserve_fds": 1, "cgroup": ["sub"],
+                "ignore_paused": True,
                 "no_new_privs": True, "apparmor": "p", "process_label": "l",
             },
         )
@@ -389,8 +391,6 @@ def test_debug_records_go_to_the_log_file_only(verbs, tmp_path, capfd):
     "words",
     [
         ["checkpoint", "c1"], ["restore", "c1"],
-        ["create", "--pidfd-socket", "s", "c1"], ["run", "--pidfd-socket", "s", "c1"],
-        ["--systemd-cgroup", "create", "c1"], ["--cgroup-manager", "systemd", "run", "c1"],
         ["--cgroup-manager", "disabled", "run", "c1"], ["--rootless", "true", "create", "c1"],
     ],
     ids=" ".join,
@@ -401,12 +401,12 @@ def test_what_is_not_built_is_refused_and_touches_nothing(verbs, capfd, words):
     assert verbs.calls == []
 
 
-@pytest.mark.parametrize("option", ["--pidfd-socket"])
-def test_exec_options_that_are_not_built_are_refused_unless_empty(verbs, option):
-    assert capsule_run("exec", option, "x", "c1", "true") == 255
-    assert verbs.calls == []
-    verbs.answers["exec_"] = 0
-    assert capsule_run("exec", option, "", "c1", "true") == 0
+@pytest.mark.parametrize("words", [["--systemd-cgroup"], ["--cgroup-manager", "systemd"]], ids=" ".join)
+@pytest.mark.parametrize("verb", ["create", "run"])
+def test_the_systemd_driver_is_asked_for_in_two_ways(verbs, words, verb):
+    verbs.answers["run"] = 0
+    assert capsule_run(*words, verb, "c1") == 0
+    assert verbs.calls[0][2]["systemd_cgroup"] is True
 
 
 def test_names_that_are_not_utf8_pass_unchanged(verbs):

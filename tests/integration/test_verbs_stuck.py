@@ -1,0 +1,153 @@
+"""Verbs beside something that does not go on: a guard of an exec that hangs, a first process that is stopped."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from helpers import process, stops
+from helpers.requires import requires, variant
+from helpers.runtime import FAILS, Runtime
+from helpers.wait import wait_until
+
+pytestmark = requires("root", "stop", "busybox", "gcc", "cgroup1")
+
+PTRACE = "CAP_SYS_PTRACE"
+
+
+@pytest.fixture
+def box(bundle):
+    return bundle(["/payload", "pause"]).capabilities(PTRACE)
+
+
+@pytest.fixture
+def stopping(capsule, workdir):
+    """Give the build with stop points on the ordinary build's state root."""
+    (workdir / "stops").mkdir()
+    return Runtime([str(variant("stop"))], capsule.root, workdir / "stops")
+
+
+def stop_exec(stopping, box, name):
+    return stops.stop_at(stopping, name, "exec", box.id, "/payload", "exit", "4")
+
+
+def freezer(box):
+    return Path(f"/sys/fs/cgroup/freezer/{box.id}/freezer.state").read_text(encoding="ascii").strip()
+
+
+def is_gone(pid):
+    process.reap_orphans()
+    return not process.is_alive(pid)
+
+
+def assert_gone(*pids):
+    for pid in pids:
+        wait_until(functools.partial(is_gone, pid), 5, f"the end of {pid}")
+
+
+@pytest.mark.parametrize("name", ["r-guarded", "exec-joined", "r-admitting"])
+def test_forced_delete_does_not_wait_for_an_exec_that_hangs(capsule, stopping, box, name):
+    pid = capsule.start_container(box)
+    stopped = stop_exec(stopping, box, name)
+    below = process.descendants(stopped.running.pid)
+    started = time.monotonic()
+    capsule.delete(box, "--force")
+    assert time.monotonic() - started < 15
+    assert not capsule.exists(box)
+    stopped.running.wait()
+    assert_gone(pid, *below)
+    assert not os.path.exists(f"/sys/fs/cgroup/freezer/{box.id}:exec")
+
+
+@pytest.mark.parametrize("name", ["r-guarded", "exec-joined"])
+def test_kill_all_ends_an_exec_that_hangs_before_it_thaws(capsule, stopping, box, name):
+    pid = capsule.start_container(box)
+    stopped = stop_exec(stopping, box, name)
+    below = process.descendants(stopped.running.pid)
+    assert freezer(box) == "FROZEN"
+    capsule.kill(box, "--all", "KILL")
+    stopped.running.wait()
+    assert_gone(pid, *below)
+    assert capsule.status(box) == "stopped"
+    assert not os.path.exists(f"/sys/fs/cgroup/freezer/{box.id}:exec")
+
+
+@pytest.mark.row(177)
+@pytest.mark.parametrize("name", ["r-guarded", "exec-joined"])
+def test_another_signal_to_all_leaves_the_guard_alone(capsule, stopping, box, name):
+    """The container thawed, its processes could seize what the exec lets in."""
+    data = box.rootfs / "data"
+    capsule.start_container(box.shell("trap 'touch /data/got' USR1; touch /data/ready; while :; do sleep 0.1; done"))
+    wait_until((data / "ready").exists)
+    stopped = stop_exec(stopping, box, name)
+    capsule.kill(box, "--all", "USR1")
+    assert freezer(box) == "FROZEN"
+    stopped.proceed()
+    assert stopped.running.wait().rc == 4
+    wait_until((data / "got").exists)
+
+
+def test_kill_all_waits_for_a_guard_that_is_well(capsule, stopping, box):
+    capsule.start_container(box)
+    stopped = stop_exec(stopping, box, "r-guarded")
+    killing = capsule.spawn("kill", "--all", box.id, "WINCH")
+    stopped.proceed()
+    assert stopped.running.wait().rc == 4
+    assert killing.wait().rc == 0
+    assert freezer(box) == "THAWED"
+    assert capsule.status(box) == "running"
+
+
+@pytest.mark.rival(runc="it waits for ever", crun="it waits for ever")
+def test_start_of_a_stopped_first_process_says_so(capsule, bundle):
+    box = bundle(["/payload", "pause"])
+    capsule.create(box)
+    pid = capsule.pid(box)
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: process.state(pid) == "T")
+    assert "is stopped by a signal" in capsule.start(box, rc=1).err
+    assert capsule.status(box) == "created"
+    os.kill(pid, signal.SIGCONT)
+    capsule.start(box)
+    assert capsule.status(box) == "running"
+
+
+@pytest.mark.row(175)
+def test_the_process_of_a_damaged_record_is_ended_in_a_cgroup_that_was_there(capsule, bundle):
+    box = bundle(["/payload", "pause"])
+    directories = [path / box.id for path in Path("/sys/fs/cgroup").iterdir() if (path / "cgroup.procs").exists()]
+    box.linux["cgroupsPath"] = f"/{box.id}"
+    try:
+        for directory in directories:
+            directory.mkdir()
+            if directory.parent.name == "cpuset":
+                for name in ("cpuset.cpus", "cpuset.mems"):
+                    (directory / name).write_text((directory.parent / name).read_text())
+        capsule.create(box)
+        pid = capsule.pid(box)
+        (capsule.root / box.id / "state.json").write_text("{")
+        capsule.delete(box, rc=FAILS)
+        assert process.is_alive(pid)
+        capsule.delete(box, "--force")
+        assert_gone(pid)
+        assert not (capsule.root / box.id).exists()
+        assert all(directory.exists() for directory in directories)
+    finally:
+        shutil.rmtree(capsule.root / box.id, ignore_errors=True)
+        for directory in directories:
+            if directory.exists():
+                wait_until(functools.partial(is_removed, directory), 5, f"removal of {directory}")
+
+
+def is_removed(directory):
+    try:
+        directory.rmdir()
+    except OSError:
+        process.reap_orphans()
+        return False
+    return True
