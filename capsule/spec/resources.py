@@ -20,6 +20,8 @@ def check_resources(tree: dict, at: str) -> dict:
     _check_devices(tree.get("devices", []), f"{prefix}devices")
     if "memory" in tree:
         _check_memory(tree["memory"], f"{prefix}memory")
+    if "cpu" in tree:
+        _check_cpu(tree["cpu"], f"{prefix}cpu")
     if "blockIO" in tree:
         _check_block_io(tree["blockIO"], f"{prefix}blockIO")
     for index, item in enumerate(tree.get("hugepageLimits", [])):
@@ -57,6 +59,12 @@ def _check_memory(memory: dict, where: str) -> None:
     limit, swap = memory.get("limit", 0), memory.get("swap", 0)
     if limit > 0 and 0 < swap < limit:
         raise problem(f"{where}.swap", f"expected memory and swap together, at least {limit}, got {swap}")
+
+
+def _check_cpu(cpu: dict, where: str) -> None:
+    quota, burst = cpu.get("quota", 0), cpu.get("burst", 0)
+    if 0 < quota < burst:
+        raise problem(f"{where}.burst", f"expected at most the quota, {quota}, got {burst}")
 
 
 def _check_block_io(block_io: dict, where: str) -> None:

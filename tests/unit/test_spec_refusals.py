@@ -234,6 +234,8 @@ RESOURCES = [
      "expected an integer from 0 to 18446744073709551615, got -1"),
     ([resource("cpu", {"quota": 1.5})], "linux.resources.cpu.quota",
      "expected an integer from -1 to 9223372036854775807, got 1.5"),
+    ([resource("cpu", {"quota": 100, "burst": 101})], "linux.resources.cpu.burst",
+     "expected at most the quota, 100, got 101"),
     ([resource("cpu", {"idle": 2})], "linux.resources.cpu.idle", "expected an integer from 0 to 1, got 2"),
     ([resource("pids", {"limit": -2})], "linux.resources.pids.limit",
      "expected an integer from -1 to 9223372036854775807, got -2"),
