@@ -14,6 +14,8 @@ from helpers.leaks import SESSION
 from .kit import archive, report, runtimes
 from .kit.engine import Engine
 
+pytest.register_assert_rewrite("engines.shared")
+
 TABLE = report.Table()
 WRITTEN = requirements.ROOT / "build" / "engines.md"
 

@@ -174,7 +174,8 @@ def test_the_pid_file_names_the_task(engine):
 
 def test_two_containers_with_one_name(engine):
     name = engine.detached()
-    assert "already exists" in engine.call("run", "--detach", *engine.on_runtime(), engine.IMAGE, name, "true", rc=1).err
+    done = engine.call("run", "--detach", *engine.on_runtime(), engine.IMAGE, name, "true", rc=1)
+    assert "already exists" in done.err
 
 
 def test_a_task_is_seen_to_end_by_itself(engine):

@@ -26,7 +26,8 @@ FACTS = {
     "cap-drop": (["--cap-drop", "CHOWN"], "chown 1 /data 2>/dev/null || echo refused", "refused\n"),
     "cap-add": (["--cap-add", "SYS_TIME"], "grep CapBnd /proc/self/status", "CapBnd:\t00000000aa0425fb\n"),
     "cap-drop-all": (["--cap-drop", "ALL"], "grep CapPrm /proc/self/status", "CapPrm:\t0000000000000000\n"),
-    "no-new-privileges": (["--security-opt", "no-new-privileges"], "grep NoNewPrivs /proc/self/status", "NoNewPrivs:\t1\n"),
+    "no-new-privileges": (["--security-opt", "no-new-privileges"],
+                          "grep NoNewPrivs /proc/self/status", "NoNewPrivs:\t1\n"),
     "default-seccomp": ([], "grep Seccomp: /proc/self/status", "Seccomp:\t2\n"),
     "seccomp-denies": ([], "unshare -r true 2>/dev/null || echo refused", "refused\n"),
     "seccomp-off": (["--security-opt", "seccomp=unconfined"], "grep Seccomp: /proc/self/status", "Seccomp:\t0\n"),
@@ -51,7 +52,8 @@ FACTS = {
 # name: (options of run, file below the container's cgroup v1 controller, what it holds)
 LIMITS = {
     "memory": (["--memory", "64m"], "memory/memory.limit_in_bytes", str(64 << 20)),
-    "memory-swap": (["--memory", "64m", "--memory-reservation", "32m"], "memory/memory.soft_limit_in_bytes", str(32 << 20)),
+    "memory-swap": (["--memory", "64m", "--memory-reservation", "32m"], "memory/memory.soft_limit_in_bytes",
+                    str(32 << 20)),
     "cpu-shares": (["--cpu-shares", "333"], "cpu/cpu.shares", "333"),
     "cpus": (["--cpus", "0.5"], "cpu/cpu.cfs_quota_us", "50000"),
     "cpu-period": (["--cpu-period", "50000", "--cpu-quota", "25000"], "cpu/cpu.cfs_period_us", "50000"),

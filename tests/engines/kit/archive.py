@@ -63,6 +63,7 @@ def write(path: Path, payload: Path) -> Path:
         "architecture": _machine(), "os": "linux",
         "config": {"Env": [PATH, "FROM_IMAGE=yes"], "Cmd": ["sh"], "Labels": {"image": "base"}, "WorkingDir": "/"},
         "rootfs": {"type": "layers", "diff_ids": [inner["digest"]]},
+        "history": [{"created_by": "tests/engines"}],
     }).encode(), "config.v1+json")
     manifest = blob(json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
                                 "config": config, "layers": [inner]}).encode(), "manifest.v1+json")

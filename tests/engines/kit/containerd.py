@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
-import signal
 from collections.abc import Sequence
 from typing import ClassVar
 
-from helpers import process
 from helpers.runtime import DEADLINE
 from helpers.wait import wait_until
 
@@ -42,8 +39,7 @@ class Containerd(Engine):
         configuration.write_text(CONFIGURATION.format(directory=self.directory, socket=SOCKET))
         self.box.make_groups(NAMESPACE)  # the parent of every container, made once and left
         self.log = self.directory / "containerd.log"
-        with self.log.open("wb") as out:
-            self._daemon = self.box.start(["containerd", "--config", str(configuration)], stdout=out, stderr=out)
+        self._daemon = self.box.daemon(["containerd", "--config", str(configuration)], self.log)
         wait_until(self._answers, 3 * DEADLINE, f"containerd; see {self.log}")
         self.call("images", "import", str(self.archive))
 
@@ -64,11 +60,6 @@ class Containerd(Engine):
             name, *_, kind = line.split()
             if kind == "Active":
                 self.call("snapshots", "remove", name, rc=None)  # the container's removal takes it along
-
-    def shut(self) -> None:
-        for pid in process.children(self._daemon.pid):  # nsenter waits for it
-            os.kill(pid, signal.SIGTERM)
-        self.box.finish(self._daemon, ["containerd"])
 
     # Words for scenarios
 

@@ -10,18 +10,19 @@ from typing import ClassVar
 from helpers.runtime import DEADLINE
 from helpers.wait import wait_until
 
-from .enclosure import Done
-from .engine import Engine
+from .enclosure import PATH, Done
+from .words import DockerWords
 
 SOCKET = "/run/docker.sock"
 
 
-class Docker(Engine):
-    """docker commands on one daemon."""
+class Docker(DockerWords):
+    """docker commands on one daemon. Its `runc` is the scenario's runtime too: builds cannot name one."""
 
     NAME = "docker"
-    NEEDS: ClassVar = (*Engine.NEEDS, "docker", "iptables")
+    NEEDS: ClassVar = (*DockerWords.NEEDS, "docker", "iptables")
     KEEPS: ClassVar = re.compile(r"network link: docker0|mount: \S+ on /run/docker/netns/default$")
+    EXEC_MISSING: ClassVar = 126  # 127 from Docker 23 on
     # What containerd's shim gives with --root: a directory for each runtime's class, one namespace below.
     STATES: ClassVar = ("/run/docker/runtime-runc/moby",)
 
@@ -42,9 +43,8 @@ class Docker(Engine):
         (self.directory / "daemon.json").write_text(json.dumps(configuration))
         self.box.make_groups("docker")  # the parent of every container, made once and left
         self.log = self.directory / "dockerd.log"
-        with self.log.open("wb") as out:
-            self._daemon = self.box.start(["dockerd", "--config-file", str(self.directory / "daemon.json")],
-                                          stdout=out, stderr=out)
+        self._daemon = self.box.daemon(["dockerd", "--config-file", str(self.directory / "daemon.json")], self.log,
+                                       {"PATH": f"{self.first()}:{PATH}"})
         wait_until(self._answers, 3 * DEADLINE, f"dockerd; see {self.log}")
         self.call("load", "--quiet", "--input", str(self.archive))
         self._used.clear()
@@ -55,6 +55,9 @@ class Docker(Engine):
 
     def argv(self, *words: str) -> list[str]:
         return ["docker", "--host", f"unix://{SOCKET}", *words]
+
+    def environment(self) -> dict[str, str]:
+        return {"DOCKER_BUILDKIT": "0"}  # BuildKit is a plug-in that Debian does not package
 
     def call(self, *words: str, **how) -> Done:
         self._used.add(words[0])
@@ -77,26 +80,3 @@ class Docker(Engine):
             if noun in self._used:
                 self.call(noun, "prune", "--force")
         self._used.clear()
-
-    def shut(self) -> None:
-        pid = (self.box.path("/run/docker.pid")).read_text().strip()
-        self.box.call("kill", "-TERM", pid)
-        self.box.finish(self._daemon, ["dockerd"])
-
-    # Shorter words for scenarios
-
-    def run(self, *words: str, options: tuple[str, ...] = (), **how) -> str:
-        """Run a program of the image in a container that is removed at its end; return what it printed."""
-        return self.call("run", "--rm", *options, self.IMAGE, *words, **how).out
-
-    def sh(self, script: str, *options: str, **how) -> str:
-        """Run a shell script in a container that is removed at its end; return what it printed."""
-        return self.run("sh", "-c", script, options=options, **how)
-
-    def detached(self, *words: str, options: tuple[str, ...] = ()) -> str:
-        """Start a container in the background and return its name."""
-        return self.call("run", "--detach", *options, self.IMAGE, *(words or ("sleep", "1000"))).word
-
-    def inspect(self, name: str, template: str) -> str:
-        """Return one fact of `docker inspect`, a Go template without its braces."""
-        return self.call("inspect", "--format", f"{{{{{template}}}}}", name).word

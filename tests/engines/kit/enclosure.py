@@ -62,6 +62,7 @@ class Enclosure:
 
     def __init__(self, name: str, directory: Path) -> None:
         self.directory = directory
+        self._daemons: list[subprocess.Popen] = []
         self._hierarchies = _hierarchies()
         self._groups = [Path(point) / f"{SESSION}-{name}" for _, _, point in self._hierarchies]
         self.make_groups("")
@@ -107,6 +108,13 @@ class Enclosure:
         process.own(started.pid)
         return started
 
+    def daemon(self, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen:
+        """Start a program that lives until the enclosure ends; its output goes to a file."""
+        with open(log, "wb") as file:
+            started = self.start(argv, env, stdout=file, stderr=file)
+        self._daemons.append(started)
+        return started
+
     def finish(self, started: subprocess.Popen, argv: Sequence[str], data: bytes | None = None,
                timeout: float = 3 * DEADLINE) -> Done:
         """Wait for the end of a command; kill it and fail when it hangs."""
@@ -150,6 +158,18 @@ class Enclosure:
         return {f"{top.parent.name}: /{Path(path).relative_to(top)}" for top in self._groups
                 for path, _, _ in os.walk(top) if path != str(top)}
 
+    def mount_point(self, controller: str) -> Path:
+        """Return where the host mounts the hierarchy of a version 1 controller."""
+        return next(Path(point) for _, options, point in self._hierarchies if controller in options.split(","))
+
+    def group_of(self, pid: int, controller: str) -> str:
+        """Return the cgroup of a process (as the enclosure counts), relative to its controller's mount point."""
+        for line in self.path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines():
+            _, names, path = line.split(":", 2)
+            if controller in names.split(","):
+                return path.lstrip("/")
+        raise AssertionError(f"no cgroup of {controller}")
+
     def _mounts(self) -> set[str]:
         text = Path(f"/proc/{self.init}/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
         return {f"{entry['type']} on {entry['point']}" for entry in parse_mountinfo(text)}
@@ -177,6 +197,14 @@ class Enclosure:
         for pid in set(self.processes()) - keep:
             self.call("kill", "-KILL", str(pid), rc=None)
 
+    def remove_groups(self, keep: set[str]) -> None:
+        """Remove the cgroups below the enclosure's own that are not in `keep` (of `groups`) and not in use."""
+        for top in self._groups:
+            for path, _, _ in os.walk(top, topdown=False):
+                if path != str(top) and f"{top.parent.name}: /{Path(path).relative_to(top)}" not in keep:
+                    with contextlib.suppress(OSError):
+                        os.rmdir(path)
+
     def close(self) -> None:
         """End every process inside (the pid namespace dies with its first) and remove the cgroups."""
         self._end()
@@ -186,9 +214,10 @@ class Enclosure:
         for pid in process.children(self._holder.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self._holder.wait(DEADLINE)
+        for started in (*self._daemons, self._holder):
+            started.wait(DEADLINE)
+            process.disown(started.pid)
         self._holder.stdout.close()
-        process.disown(self._holder.pid)
 
     def _remove_groups(self) -> None:
         def gone() -> bool:

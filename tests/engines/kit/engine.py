@@ -49,9 +49,6 @@ class Engine:
         """Remove, by force, everything that the scenario made with the engine."""
         raise NotImplementedError
 
-    def shut(self) -> None:
-        """Stop the engine's daemons; the enclosure then ends what is left."""
-
     def environment(self) -> dict[str, str]:
         return {}
 
@@ -87,14 +84,29 @@ class Engine:
                 done = self.box.finish(started, words)
             assert rc is None or done.rc == rc, f"not {rc}: {done!r}\n{pty.seen!r}"
 
+    def first(self) -> Path:
+        """Return a directory for the start of a daemon's PATH, where `runc` is the scenario's runtime."""
+        directory = self.directory / "first"
+        if not directory.exists():
+            directory.mkdir()
+            self._select(next(iter(self.runtimes)))
+        return directory
+
+    def _select(self, runtime: str) -> None:
+        self.runtime = runtime
+        if (self.directory / "first").exists():
+            link = self.directory / "first" / "next"
+            link.symlink_to(self.runtimes[runtime])
+            link.rename(link.with_name("runc"))
+
     # The fence around a scenario
 
     @contextlib.contextmanager
     def scenario(self, runtime: str) -> Iterator[Engine]:
         """Use a runtime for one scenario; afterwards clean up, and fail if anything is left in the enclosure."""
-        self.runtime = runtime
+        self._select(runtime)
         before = self.box.facts(self.STATES)
-        keep = set(self.box.processes())
+        keep, groups = set(self.box.processes()), self.box.groups()
         try:
             yield self
         finally:
@@ -105,15 +117,14 @@ class Engine:
                 return sorted(fact for fact in new if not self.KEEPS.match(fact))
 
             try:
-                wait_until(lambda: not left(), DEADLINE / 2)
+                wait_until(lambda: not left(), DEADLINE / 4)
             except AssertionError:
                 found = left()
                 self.box.end_processes(keep)
+                self.box.remove_groups(groups)
                 raise AssertionError("left in the enclosure:\n  " + "\n  ".join(found)) from None
+            self.box.remove_groups(groups)
 
     def close(self) -> None:
         """End the engine and everything in its enclosure."""
-        try:
-            self.shut()
-        finally:
-            self.box.close()
+        self.box.close()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from .engine import Engine
+from .words import DockerWords
 
 CONFIGURATION = """\
 [containers]
 # podman's defaults need CAP_SYS_RESOURCE, which not every root has
 default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
-netns = "none"
 init_path = "/usr/bin/tini-static"
 log_size_max = -1
 [engine]
@@ -19,9 +18,14 @@ cgroup_manager = "cgroupfs"
 events_logger = "file"
 image_copy_tmp_dir = "{directory}"
 stop_timeout = 5
+infra_image = "localhost/infra"
 runtime_supports_json = ["capsule", "runc", "crun"]
 [engine.runtimes]
 {runtimes}
+"""
+INFRA = f"""\
+FROM {DockerWords.IMAGE}
+ENTRYPOINT ["/payload", "trap"]
 """
 STORAGE = """\
 [storage]
@@ -31,12 +35,14 @@ runroot = "/run/storage"
 """
 
 
-class Podman(Engine):
+class Podman(DockerWords):
     """podman commands on one storage."""
 
     NAME = "podman"
-    NEEDS: ClassVar = (*Engine.NEEDS, "podman", "tini")
-    KEEPS: ClassVar = re.compile(r"network link: cni-podman\d+|mount: \S+ on (/run/netns|\S+/storage/overlay)$")
+    NEEDS: ClassVar = (*DockerWords.NEEDS, "podman", "tini", "cni", "iptables")
+    KEEPS: ClassVar = re.compile(
+        r"network link: cni-podman\d+|mount: \S+ on (/run/netns|\S+/storage/overlay)$"
+        r"|cgroup: (systemd|unified): /libpod_parent/[0-9a-f]{64}$")  # a pod's, where no controller is
 
     def open(self) -> None:
         self._used: set[str] = set()  # the nouns of the scenario, so that only those are cleaned up
@@ -47,6 +53,7 @@ class Podman(Engine):
         self.box.make_groups("libpod_parent")  # podman makes these once and leaves them
         self.box.make_groups("libpod_parent/conmon")
         self.call("load", "--quiet", "--input", str(self.archive))
+        self.call("build", "--quiet", "--tag", "localhost/infra", "-", data=INFRA.encode())
 
     def environment(self) -> dict[str, str]:
         return {"CONTAINERS_CONF": str(self.directory / "containers.conf"),
@@ -68,21 +75,3 @@ class Podman(Engine):
         if "network" in self._used:
             self.call("network", "prune", "--force")
         self._used.clear()
-
-    # Shorter words for scenarios
-
-    def run(self, *words: str, options: tuple[str, ...] = (), **how) -> str:
-        """Run a program of the image in a container that is removed at its end; return what it printed."""
-        return self.call("run", "--rm", *options, self.IMAGE, *words, **how).out
-
-    def sh(self, script: str, *options: str, **how) -> str:
-        """Run a shell script in a container that is removed at its end; return what it printed."""
-        return self.run("sh", "-c", script, options=options, **how)
-
-    def detached(self, *words: str, options: tuple[str, ...] = ()) -> str:
-        """Start a container in the background and return its name."""
-        return self.call("run", "--detach", *options, self.IMAGE, *(words or ("sleep", "1000"))).word
-
-    def inspect(self, name: str, template: str) -> str:
-        """Return one fact of `podman inspect`, a Go template without its braces."""
-        return self.call("inspect", "--format", f"{{{{{template}}}}}", name).word

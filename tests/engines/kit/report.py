@@ -82,5 +82,6 @@ def _first_line(report: pytest.TestReport) -> str:
     if known.startswith("known: "):
         return known
     crash = getattr(report.longrepr, "reprcrash", None)
-    text = " ".join((crash.message if crash else str(report.longrepr)).split())
-    return text[:300].replace("|", "\\|")
+    text = crash.message if crash else str(report.longrepr)
+    text = " ".join(line.strip() for line in text.splitlines()).replace("|", "\\|")
+    return text if len(text) < 900 else f"{text[:400]} [...] {text[-400:]}"
