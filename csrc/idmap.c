@@ -85,10 +85,68 @@ int capsule_idmap_userns(const char *uid_map, size_t uid_size, const char *gid_m
 	return result;
 }
 
+static int read_map(pid_t pid, const char *name, char *map, size_t size)
+{
+	char path[64];
+	size_t length = 0;
+	ssize_t part;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	while ((part = read(fd, map + length, size - 1 - length)) > 0)
+		length += (size_t)part;
+	part = part < 0 ? -errno : 0;
+	close(fd);
+	map[length] = '\0';
+	return (int)part;
+}
+
+int capsule_idmap_read(int userns_fd, char *uid_map, char *gid_map, size_t size)
+{
+	int channel[2], told[2], status, entered = -ESRCH, result;
+	pid_t pid;
+
+	if (pipe2(channel, O_CLOEXEC) < 0)
+		return -errno;
+	if (pipe2(told, O_CLOEXEC) < 0) {
+		result = -errno;
+		close(channel[0]);
+		close(channel[1]);
+		return result;
+	}
+	pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+	if (pid == 0) {
+		entered = setns(userns_fd, CLONE_NEWUSER) < 0 ? -errno : 0;
+		if (write(told[1], &entered, sizeof(entered)) != sizeof(entered))
+			_exit(1);
+		hold(channel);
+	}
+	result = pid < 0 ? -errno : 0;
+	close(channel[0]);
+	close(told[1]);
+	if (result == 0 && read(told[0], &entered, sizeof(entered)) != sizeof(entered))
+		entered = -ESRCH;
+	if (result == 0)
+		result = entered;
+	if (result == 0)
+		result = read_map(pid, "uid_map", uid_map, size);
+	if (result == 0)
+		result = read_map(pid, "gid_map", gid_map, size);
+	close(told[0]);
+	close(channel[1]);
+	if (pid > 0)
+		capsule_proc_wait(pid, 0, &status);
+	return result;
+}
+
 int capsule_idmap_apply(int mount_fd, int userns_fd, bool recursive)
 {
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns_fd };
 	unsigned int flags = AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
 
-	return syscall(SYS_mount_setattr, mount_fd, "", flags, &attr, sizeof(attr)) < 0 ? -errno : 0;
+	return syscall(SYS_mount_setattr, mount_fd, "", flags, &attr, sizeof(attr)) < 0 ? -errno
+											: 0;
 }

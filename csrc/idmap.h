@@ -12,7 +12,13 @@
  * A user namespace that no process is in, with the given texts as its uid_map and gid_map. Needs a procfs of the
  * caller's pid namespace on /proc.
  */
-int capsule_idmap_userns(const char *uid_map, size_t uid_size, const char *gid_map, size_t gid_size);
+int capsule_idmap_userns(const char *uid_map, size_t uid_size, const char *gid_map,
+			 size_t gid_size);
+
+/*
+ * The uid_map and gid_map of a user namespace, as its parent reads them, into buffers of `size` bytes. Returns 0.
+ */
+int capsule_idmap_read(int userns_fd, char *uid_map, char *gid_map, size_t size);
 
 /*
  * Map the ids of a detached mount (recursive: of its whole tree) as a user namespace does: an id of the file system,

@@ -9,7 +9,11 @@ cdef extern from "<stdbool.h>":
 
 cdef extern from "idmap.h" nogil:
     int capsule_idmap_userns(const char *uid_map, size_t uid_size, const char *gid_map, size_t gid_size) noexcept
+    int capsule_idmap_read(int userns_fd, char *uid_map, char *gid_map, size_t size) noexcept
     int capsule_idmap_apply(int mount_fd, int userns_fd, c_bool recursive) noexcept
+
+cdef enum:
+    MAP_MAX = 16384  # 340 lines of 33 bytes
 
 
 cdef int check(int ret, operation) except -1:
@@ -23,6 +27,14 @@ def userns(bytes uid_map, bytes gid_map):
     cdef const char *uids = uid_map
     cdef const char *gids = gid_map
     return check(capsule_idmap_userns(uids, len(uid_map), gids, len(gid_map)), "write id maps")
+
+
+def read(int userns_fd):
+    """Return the (uid_map, gid_map) of a user namespace, as its parent reads them."""
+    cdef char uids[MAP_MAX]
+    cdef char gids[MAP_MAX]
+    check(capsule_idmap_read(userns_fd, uids, gids, MAP_MAX), "read id maps")
+    return <bytes>uids, <bytes>gids
 
 
 def apply(int mount_fd, int userns_fd, bint recursive):

@@ -25,7 +25,8 @@ def find_root() -> str:
     for entry in mountinfo.parse(mountinfo.read_text("/proc/self/mountinfo")):
         if entry[mountinfo.TYPE] == "resctrl":
             return entry[mountinfo.MOUNT_POINT]
-    raise Unsupported("config.json", _PATH, "no resctrl file system is mounted (mount -t resctrl resctrl /sys/fs/resctrl)")
+    cause = "no resctrl file system is mounted (mount -t resctrl resctrl /sys/fs/resctrl)"
+    raise Unsupported("config.json", _PATH, cause)
 
 
 class Group:

@@ -19,7 +19,9 @@ from capsule.state import journal, record as records, store as stores
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from capsule.cgroups.manager import Manager
+    from capsule.cgroups.resctrl import Group
     from capsule.rootfs.plan import RootfsPlan
+    from capsule.runtime.net_devices import NetDevices
     from capsule.runtime.process import Process
     from capsule.security.plan import SecurityPlan
     from capsule.spec.model import Config
@@ -44,6 +46,8 @@ class Blueprint:
         rootfs_plan: RootfsPlan
         id_maps: tuple[bytes, bytes]
         time_offsets: bytes | None
+        net_devices: NetDevices | None
+        resctrl: Group | None
 
 
 def draw(container, process) -> Blueprint:
@@ -89,6 +93,10 @@ def _draw_rarities(id: str, blueprint: Blueprint) -> None:
     """Plan what few containers have, each by a module of its own."""
     config, plan = blueprint.config, blueprint.namespaces
     blueprint.resctrl = blueprint.net_devices = None
+    if "user" in plan.joined and (config.uid_mappings or config.gid_mappings):
+        from capsule.runtime import idmaps
+
+        idmaps.check_joined(config, plan.joined_fd("user"))
     if config.intel_rdt is not None:
         from capsule.cgroups import resctrl
 

@@ -9,7 +9,7 @@ import errno
 import posix
 
 from capsule._ext import idmap
-from capsule.errors import KernelError
+from capsule.errors import KernelError, SpecError
 from capsule.rootfs import idmap as flag_words
 from capsule.runtime import namespaces
 
@@ -48,6 +48,32 @@ def _make(uid_map: bytes, gid_map: bytes) -> int:
     except OSError as err:
         text = uid_map.decode().strip().replace("\n", ", ")
         raise KernelError("make a user namespace for the mount's ids", text, errno=err.errno or 0) from err
+
+
+def check_joined(config, userns_fd: int) -> None:
+    """Refuse mappings that a user namespace joined by path has otherwise. Raises SpecError, KernelError."""
+    try:
+        texts = idmap.read(userns_fd)
+    except OSError as err:
+        raise KernelError("read the mappings of", "the user namespace", errno=err.errno or 0) from err
+    wanted = (("uidMappings", config.uid_mappings), ("gidMappings", config.gid_mappings))
+    for (name, mappings), text in zip(wanted, texts, strict=True):
+        there = [tuple([int(word) for word in line.split()]) for line in text.decode().splitlines()]
+        if mappings and _merged(mappings) != _merged(there):
+            shown = ", ".join([" ".join([str(number) for number in row]) for row in there])
+            cause = f"the user namespace that is joined maps otherwise: {shown}"
+            raise SpecError("config.json", f"linux.{name}", cause)
+
+
+def _merged(mappings: list[tuple]) -> list[tuple]:
+    """Return the ranges in order, those that continue each other as one."""
+    found: list[tuple] = []
+    for inside, outside, size in sorted(mappings):
+        if found and found[-1][0] + found[-1][2] == inside and found[-1][1] + found[-1][2] == outside:
+            found[-1] = (found[-1][0], found[-1][1], found[-1][2] + size)
+        else:
+            found.append((inside, outside, size))
+    return found
 
 
 def apply(mount_fd: int, path: str, flags: int, fds: list[int]) -> None:

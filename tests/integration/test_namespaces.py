@@ -239,6 +239,26 @@ def test_a_user_namespace_by_path(capsule, bundle):
 
 
 @requires("userns")
+@pytest.mark.row(55)
+@pytest.mark.rival(runc="1.1.5 wants other maps", crun="does not compare them", strict=False)
+def test_a_user_namespace_by_path_beside_its_own_mappings(capsule, bundle):
+    """The same mappings, in any order, say nothing new; others contradict the namespace."""
+    ranges = [{"containerID": 0, "hostID": 100000, "size": 1000}, {"containerID": 1000, "hostID": 300000, "size": 10}]
+    first = bundle(["/payload", "pause"]).user_namespace()
+    first.linux.update(uidMappings=ranges, gidMappings=ranges)
+    path = f"/proc/{capsule.start_container(first)}/ns/user"
+    second = bundle().own_rootfs(100000).namespace("user", path)
+    second.linux.update(uidMappings=ranges[::-1], gidMappings=ranges)
+    assert capsule.probe(second)["ns"]["user"] == os.stat(path).st_ino
+    third = bundle().own_rootfs(100000).namespace("user", path)
+    third.linux["gidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 999}]
+    err = capsule.run(third, rc=1).err
+    assert ("linux.gidMappings: the user namespace that is joined maps otherwise: 0 100000 1000, 1000 300000 10"
+            in err)
+    assert not capsule.exists(third)
+
+
+@requires("userns")
 def test_a_source_only_host_root_may_read_can_be_bound(capsule, bundle, workdir):
     private = workdir / "private"
     (private / "share").mkdir(parents=True)

@@ -1,6 +1,6 @@
 """linux.netDevices: links of the runtime's network namespace that become the container's.
 
-The runtime runs in a network namespace of the test's own, with links that lead nowhere; the machine's are never touched.
+The runtime runs in a network namespace of the test's own, with links that lead nowhere, and never in the machine's.
 """
 
 from __future__ import annotations
@@ -165,7 +165,8 @@ def test_a_name_that_the_container_has_already_is_refused(capsule, bundle, net, 
 WRONG = {
     "missing": ({"nic9": {}}, 'linux.netDevices["nic9"]: there is no network device of that name'),
     "loopback": ({"lo": {"name": "lo1"}}, 'linux.netDevices["lo"]: a loopback device cannot leave'),
-    "same name": ({"dm0": {"name": "x"}, "dm1": {"name": "x"}}, 'linux.netDevices["dm1"].name: "x" is the name of "dm0"'),
+    "same name": ({"dm0": {"name": "x"}, "dm1": {"name": "x"}},
+                  'linux.netDevices["dm1"].name: "x" is the name of "dm0"'),
     "name taken over": ({"dm0": {"name": "dm1"}, "dm1": {}}, '"dm1" is the name of "dm0" already'),
     "slash": ({"dm0": {"name": "a/b"}}, 'linux.netDevices["dm0"].name: expected the name of a network device'),
     "long": ({"dm0": {"name": "n" * 16}}, "expected the name of a network device, or a template"),

@@ -1,4 +1,4 @@
-"""linux.intelRdt from create to delete, on a directory that stands for the resctrl file system; refusals without one."""
+"""linux.intelRdt from create to delete, on a directory that stands for its file system; refusals without one."""
 
 from __future__ import annotations
 

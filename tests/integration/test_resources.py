@@ -1,4 +1,4 @@
-"""linux.resources at create on cgroup v1: what the kernel's files say before the program has run, and what is refused."""
+"""linux.resources at create on cgroup v1: what the kernel's files say before start, and what is refused."""
 
 from __future__ import annotations
 

@@ -49,6 +49,7 @@ def accepted(*edits: tuple[str, object]) -> bool:
     return True
 
 
+@pytest.mark.row("features:mountOptions", "features:hooks", "features:linux.namespaces", "features:linux.seccomp")
 def test_features_lists_only_what_is_accepted() -> None:
     tree = features(annotations={"a": "b"})
     linux, seccomp = tree["linux"], tree["linux"]["seccomp"]
@@ -67,6 +68,7 @@ def test_features_lists_only_what_is_accepted() -> None:
     assert tree["annotations"] == {"a": "b"}
 
 
+@pytest.mark.row("features:linux.intelRdt", "features:linux.netDevices", "features:linux.mountExtensions")
 def test_features_denies_what_is_refused() -> None:
     linux = features()["linux"]
     assert linux["selinux"]["enabled"] is accepted(("process.selinuxLabel", "l"))

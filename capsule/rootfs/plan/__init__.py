@@ -26,7 +26,9 @@ class RootfsPlan:
 
     __slots__ = ("rootfs_path", "prepare", "finish", "idmaps")
 
-    def __init__(self, rootfs_path: str, prepare: list[Operation], finish: list[Operation], idmaps: list[tuple]) -> None:
+    def __init__(
+        self, rootfs_path: str, prepare: list[Operation], finish: list[Operation], idmaps: list[tuple]
+    ) -> None:
         self.rootfs_path = rootfs_path
         self.prepare = prepare
         self.finish = finish

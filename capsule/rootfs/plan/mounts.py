@@ -172,7 +172,8 @@ class Planner:
         idmap = self._idmap(mount, options)
         if idmap and self.in_userns:
             # It would be the container's own already, and nobody inside has power over another namespace's map.
-            raise Unsupported("mount on", destination, "the ids of a new file system of a user namespace are not mapped")
+            cause = "the ids of a new file system of a user namespace are not mapped"
+            raise Unsupported("mount on", destination, cause)
         attr = to_attr(options, replace=False)
         defer = bool(attr[0] & READ_ONLY[0]) and (fstype == "tmpfs" or destination == "/dev")
         if defer:
@@ -185,7 +186,8 @@ class Planner:
         self.prepare.append(
             MountNew(
                 destination, fstype, mount.source, tuple(options.data), sb_flags, attr, defer, inherit,
-                None if idmap else self._fallback(fstype), fstype in _ORDINARY, destination in _ON_PROC or destination == "/proc",
+                None if idmap else self._fallback(fstype), fstype in _ORDINARY,
+                destination in _ON_PROC or destination == "/proc",
                 _COPY_UP in options.extensions, idmap,
             )
         )  # fmt: skip
