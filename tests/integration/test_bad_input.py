@@ -127,6 +127,7 @@ NUMBERS = ["true", "1.0", "1e0", '"1"', "-1", "4294967295", "4294967296", "18446
            "null", "[]", "1" * 5000]
 
 
+@pytest.mark.row(14)
 @pytest.mark.parametrize("value", NUMBERS, ids=lambda value: value[:24])
 @pytest.mark.parametrize("key", ["uid", "gid"])
 def test_a_user_or_group_that_is_none(refused, bundle, key, value):
@@ -190,12 +191,14 @@ def test_a_config_with(refused, bundle, name):
 
 # The root
 
+@pytest.mark.row(5)
 def test_a_missing_root(refused, bundle):
     box = bundle()
     box.config["root"]["path"] = "nothing"
     refused(box, says=["nothing"])
 
 
+@pytest.mark.row(5)
 def test_a_root_that_is_a_symlink(refused, bundle):
     box = bundle()
     (box.path / "link").symlink_to("rootfs")
@@ -203,6 +206,7 @@ def test_a_root_that_is_a_symlink(refused, bundle):
     refused(box, says=["link"])
 
 
+@pytest.mark.row(5)
 def test_a_root_that_is_a_file(refused, bundle):
     box = bundle()
     (box.path / "file").touch()
@@ -218,6 +222,7 @@ def test_the_hosts_root_is_no_root(refused, bundle):
 
 # Ids
 
+@pytest.mark.row(178)
 @pytest.mark.parametrize("name", [".", "..", "a/b", "/", "a b", "", "x" * 300, "a\nb", "\u00e4", "a\x7f",
                                   "../escape", "-x", "a:b", "a\tb"])
 @pytest.mark.parametrize("verb", ["create", "run"])
@@ -236,6 +241,7 @@ def test_no_verb_leaves_the_root_by_the_id(capsule, verb, name):
     one_line(capsule.call(verb, name, *words, rc=255 if verb == "exec" else 1))
 
 
+@pytest.mark.row(172)
 def test_an_id_in_use(capsule, bundle, leaks):
     first, second = bundle(["/payload", "pause"]), bundle(["/payload", "pause"])
     capsule.create(first)
@@ -246,6 +252,7 @@ def test_an_id_in_use(capsule, bundle, leaks):
     assert capsule.state(first) == before
 
 
+@pytest.mark.row(174)
 def test_a_second_start(capsule, bundle):
     box = bundle(["/payload", "pause"])
     capsule.create(box)

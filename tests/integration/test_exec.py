@@ -79,6 +79,7 @@ def test_exec_in_a_created_container_leaves_it_created(capsule, bundle):
     assert capsule.status(made) == "created"
 
 
+@pytest.mark.row(179)
 @pytest.mark.rival(runc="1.1.5 forgets the umask")
 def test_exec_has_the_containers_user_umask_limits_and_groups(capsule, bundle):
     made = bundle(["/payload", "pause"]).user(1000, 1001, 7, umask=0o27)
@@ -108,6 +109,7 @@ def test_exec_has_stdio_and_no_other_descriptor(capsule, box, payload):
 
 # Flags
 
+@pytest.mark.row(179)
 def test_cwd(capsule, box):
     assert capsule.probe_exec(box, ["--cwd", "/usr/bin"])["cwd"] == "/usr/bin"
 
@@ -119,11 +121,13 @@ def test_without_cwd_it_is_the_containers(capsule, bundle):
     assert capsule.probe_exec(made)["cwd"] == "/etc"
 
 
+@pytest.mark.row(179)
 def test_env_adds_to_the_containers(capsule, box):
     env = capsule.probe_exec(box, ["--env", "ONE=1", "--env", "TWO=a=b"], env={"SECRET": "x"})["env"]
     assert set(env) == {PATH, "TERM=xterm", "HOME=/root", "ONE=1", "TWO=a=b"}
 
 
+@pytest.mark.row(179)
 @pytest.mark.parametrize(("word", "uid", "gid"), [
     ("1000:1001", 1000, 1001), ("1000", 1000, 0), ("0", 0, 0), ("2147483647:5", 2147483647, 5)])
 def test_user(capsule, box, word, uid, gid):
@@ -135,12 +139,14 @@ def test_the_home_of_user_comes_from_the_containers_passwd(capsule, box):
     assert "HOME=/home/user" in capsule.probe_exec(box, ["--user", "1000"])["env"]
 
 
+@pytest.mark.row(179)
 @pytest.mark.rival(crun="1.8.1 has no such flag")
 def test_additional_gids(capsule, box):
     flags = ["--user", "1000:1000", "--additional-gids", "100", "--additional-gids", "65534"]
     assert capsule.probe_exec(box, flags)["groups"] == [100, 65534]
 
 
+@pytest.mark.row(179)
 def test_cap_adds_a_capability_and_never_an_inheritable_one(capsule, box):
     before = capsule.probe_exec(box)["caps"]
     caps = capsule.probe_exec(box, ["--cap", "CAP_SYSLOG"])["caps"]
@@ -153,12 +159,14 @@ def test_flags_end_at_the_id(capsule, box):
     assert capsule.exec(box, "/bin/echo", "--cwd", "-e", "--", "-x").out == "--cwd -e -- -x\n"
 
 
+@pytest.mark.row(179, 181)
 def test_preserved_descriptors(capsule, box, payload):
     scene = [str(payload), "host", "directories", "4"]
     facts = capsule.probe_exec(box, ["--preserve-fds", "2"], scene=scene)
     assert [entry["fd"] for entry in facts["fds"]] == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.row(179)
 def test_detach_returns_while_the_program_runs(capsule, box, workdir):
     capsule.exec(box, "/payload", "pause", flags=["--detach", "--pid-file", workdir / "pid"])
     pid = int((workdir / "pid").read_text())
@@ -167,6 +175,7 @@ def test_detach_returns_while_the_program_runs(capsule, box, workdir):
     assert pid in capsule.ps(box, "--format", "json").json
 
 
+@pytest.mark.row(179)
 def test_the_pid_file_is_the_execs_pid_in_the_callers_directory(capsule, box, workdir):
     running = capsule.spawn_exec(box, "/payload", "pause", flags=["--pid-file", "pid"], cwd=workdir)
     pid = wait_until(lambda: (workdir / "pid").exists() and (workdir / "pid").read_text())
@@ -175,6 +184,7 @@ def test_the_pid_file_is_the_execs_pid_in_the_callers_directory(capsule, box, wo
     assert running.wait().rc == 137
 
 
+@pytest.mark.row(179)
 @pytest.mark.rival(runc="1.1.5 forgets the umask")
 # --process
 
@@ -262,6 +272,7 @@ def test_no_command_is_refused(capsule, box):
     capsule.exec(box, rc=FAILS)
 
 
+@pytest.mark.row(179)
 @requires("cgroup1")
 def test_a_paused_container_refuses_exec_until_it_is_resumed(capsule, box):
     capsule.call("pause", box.id)

@@ -63,6 +63,7 @@ def log(workdir, payload):
     return Log(workdir / "log", payload)
 
 
+@pytest.mark.row(150, 158)
 @pytest.mark.rival(runc="1.1.5 runs poststart hooks in create")
 def test_hooks_run_once_each_and_in_order(capsule, bundle, log):
     box = log.bundle(bundle(["/payload", "pause"]))
@@ -78,6 +79,7 @@ def test_hooks_run_once_each_and_in_order(capsule, bundle, log):
     assert log.lines == KINDS
 
 
+@pytest.mark.row(150)
 def test_hooks_of_one_kind_run_in_their_order(capsule, bundle, log):
     box = log.bundle(bundle(["/payload", "exit", "0"]))
     for number in range(5):
@@ -86,6 +88,7 @@ def test_hooks_of_one_kind_run_in_their_order(capsule, bundle, log):
     assert log.lines == list("01234")
 
 
+@pytest.mark.row(150)
 def test_a_foreground_run_runs_all_hooks(capsule, bundle, log):
     box = log.bundle(bundle(["/payload", "exit", "7"]))
     for kind in KINDS:
@@ -94,6 +97,7 @@ def test_a_foreground_run_runs_all_hooks(capsule, bundle, log):
     assert sorted(log.lines) == sorted(KINDS)
 
 
+@pytest.mark.row(153)
 @pytest.mark.parametrize("kind", own(KINDS, poststart="1.1.5 says created"))
 def test_a_hook_reads_the_state_on_stdin(capsule, bundle, log, kind):
     box = log.record(log.bundle(bundle(["/payload", "pause"])), kind)
@@ -112,6 +116,7 @@ def test_a_hook_reads_the_state_on_stdin(capsule, bundle, log, kind):
         assert state["pid"] == pid
 
 
+@pytest.mark.row(150)
 @pytest.mark.parametrize("kind", ["prestart", "createRuntime", "poststart", "poststop"])
 def test_runtime_hooks_run_in_the_runtimes_namespaces(capsule, bundle, log, kind):
     box = log.record(log.bundle(bundle(["/payload", "exit", "0"])), kind)
@@ -121,6 +126,7 @@ def test_runtime_hooks_run_in_the_runtimes_namespaces(capsule, bundle, log, kind
         assert facts["ns"][name] == os.stat(f"/proc/self/ns/{name}").st_ino
 
 
+@pytest.mark.row(150)
 def test_create_container_hooks_run_in_the_containers_namespaces(capsule, bundle, log):
     box = log.record(log.bundle(bundle(["/payload", "pause"])), "createContainer")
     capsule.create(box)
@@ -130,6 +136,7 @@ def test_create_container_hooks_run_in_the_containers_namespaces(capsule, bundle
         assert facts["ns"][name] == os.stat(f"/proc/{pid}/ns/{name}").st_ino
 
 
+@pytest.mark.row(150)
 def test_start_container_hooks_run_in_the_container(capsule, bundle, log):
     box = log.record(log.bundle(bundle(["/payload", "pause"])), "startContainer")
     capsule.create(box)
@@ -141,6 +148,7 @@ def test_start_container_hooks_run_in_the_container(capsule, bundle, log):
         assert facts["ns"][name] == os.stat(f"/proc/{pid}/ns/{name}").st_ino
 
 
+@pytest.mark.row(152)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_hook_has_the_environment_it_lists(capsule, bundle, log, kind):
     box = log.bundle(bundle(["/payload", "exit", "0"])).env("LD_PRELOAD=/evil.so", "FROM=image")
@@ -149,6 +157,7 @@ def test_a_hook_has_the_environment_it_lists(capsule, bundle, log, kind):
     assert sorted(log.recorded(kind)[1]["env"]) == ["ONE=1", "TWO=2"]
 
 
+@pytest.mark.row(152)
 @pytest.mark.parametrize("kind", own([kind for kind in KINDS if kind != "startContainer"],
                                      createContainer="1.1.5 hands it on"))
 def test_a_hook_of_the_host_never_has_the_containers_environment(capsule, bundle, log, kind):
@@ -167,6 +176,7 @@ def test_a_hook_has_stdio_and_nothing_more(capsule, bundle, log, payload, kind):
     assert fds == [0, 1, 2]
 
 
+@pytest.mark.row(152)
 @pytest.mark.parametrize("kind", KINDS)
 def test_arguments_are_passed_verbatim(capsule, bundle, log, kind):
     box = log.bundle(bundle(["/payload", "exit", "0"]))
@@ -177,6 +187,7 @@ def test_arguments_are_passed_verbatim(capsule, bundle, log, kind):
     assert log.lines == [" a  b "]
 
 
+@pytest.mark.row(154)
 @pytest.mark.parametrize("kind", [
     pytest.param(k, marks=pytest.mark.rival(runc="1.1.5 runs no poststop hooks then"))
     for k in ON_CREATE])
@@ -192,6 +203,7 @@ def test_a_failing_create_hook_destroys_the_container(capsule, bundle, log, kind
     assert log.lines == ["one", "two", "poststop"]
 
 
+@pytest.mark.row(154, 172)
 @pytest.mark.parametrize("kind", ON_CREATE)
 def test_the_id_is_free_after_a_failing_create_hook(capsule, bundle, log, kind):
     box = log.append(log.bundle(bundle(["/payload", "pause"])), kind, status=1)
@@ -201,6 +213,7 @@ def test_the_id_is_free_after_a_failing_create_hook(capsule, bundle, log, kind):
     capsule.create(box)
 
 
+@pytest.mark.row(150)
 @pytest.mark.rival(runc="1.1.5 start does not wait for it")
 def test_a_failing_start_container_hook_fails_start(capsule, bundle, log):
     box = log.bundle(bundle().shell(f"echo ran >> {log.path}/log"))
@@ -211,6 +224,7 @@ def test_a_failing_start_container_hook_fails_start(capsule, bundle, log):
     assert log.lines == ["hook"]
 
 
+@pytest.mark.row(155)
 @pytest.mark.rival(runc="1.1.5 leaves the container running")
 def test_a_failing_poststart_hook_stops_the_container(capsule, bundle, log):
     box = log.append(log.bundle(bundle(["/payload", "pause"])), "poststart", status=3)
@@ -220,6 +234,7 @@ def test_a_failing_poststart_hook_stops_the_container(capsule, bundle, log):
     wait_until(lambda: not is_alive(pid))
 
 
+@pytest.mark.row(156, 176)
 @pytest.mark.rival(runc="1.1.5 stops at the first and fails")
 def test_a_failing_poststop_hook_is_a_warning(capsule, bundle, log):
     box = log.bundle(bundle(["/payload", "pause"]))
@@ -284,6 +299,7 @@ def test_a_hook_that_succeeds_says_nothing_to_the_caller(capsule, bundle):
     assert (result.out, result.err) == ("", "")
 
 
+@pytest.mark.row(151)
 @pytest.mark.parametrize("kind", own(KINDS[:5], startContainer="1.1.5 run -d does not wait"))
 def test_a_hook_past_its_timeout_is_killed(capsule, bundle, log, kind):
     program = "/bin/sleep" if kind == "startContainer" else "/bin/busybox"
@@ -300,6 +316,7 @@ def test_a_hook_that_the_specification_forbids_is_refused(capsule, bundle, log, 
     capsule.run(box, rc=1)
 
 
+@pytest.mark.row(150)
 def test_a_hook_may_change_the_containers_network(capsule, bundle, log):
     """Engines set up the network in createRuntime through /proc/PID/ns of the state's pid."""
     script = ('read -r state; pid=${state#*\\"pid\\":}; pid=${pid%%[,\\}]*}; pid=$(echo $pid);'

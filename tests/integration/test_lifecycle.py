@@ -32,6 +32,7 @@ def test_the_state_of_a_stopped_process_that_waits_can_be_asked_for_ever(capsule
     assert {capsule.status(box) for _ in range(30)} == {"created"}
 
 
+@pytest.mark.row(173)
 def test_create_does_not_run_the_program(capsule, bundle):
     box = bundle().shell("touch /data/ran; sleep 100")
     capsule.create(box)
@@ -50,6 +51,7 @@ def test_start_runs_the_program_in_the_process_of_create(capsule, bundle):
     wait_until(lambda: os.readlink(f"/proc/{pid}/exe") == "/payload")
 
 
+@pytest.mark.row(171)
 def test_the_whole_life_of_a_container(capsule, bundle):
     box = bundle(["/payload", "pause"])
     capsule.create(box)
@@ -111,6 +113,7 @@ def test_a_program_that_ends_leaves_a_stopped_container(capsule, bundle):
     capsule.wait_status(box, "stopped")
 
 
+@pytest.mark.row(182)
 @pytest.mark.parametrize("verb", ["create", "run"])
 def test_the_pid_file_holds_the_pid_and_nothing_else(capsule, bundle, workdir, verb):
     box = bundle(["/payload", "pause"])
@@ -147,6 +150,7 @@ def test_the_bundle_is_the_working_directory_when_none_is_given(capsule, bundle)
     capsule.call("run", box.id, cwd=box.path, rc=6)
 
 
+@pytest.mark.row(173)
 def test_edits_of_the_config_after_create_have_no_effect(capsule, bundle):
     box = bundle().shell("echo first > /data/said; sleep 100")
     capsule.create(box)
@@ -157,6 +161,7 @@ def test_edits_of_the_config_after_create_have_no_effect(capsule, bundle):
     assert (box.rootfs / "data/said").read_text() == "first\n"
 
 
+@pytest.mark.row(174)
 def test_a_second_start_is_refused(capsule, bundle):
     box = bundle(["/payload", "pause"])
     capsule.create(box)
@@ -165,6 +170,7 @@ def test_a_second_start_is_refused(capsule, bundle):
     assert capsule.status(box) == "running"
 
 
+@pytest.mark.row(174)
 def test_start_of_a_stopped_container_is_refused(capsule, bundle):
     box = bundle(["/payload", "exit", "0"])
     capsule.create(box)
@@ -177,6 +183,7 @@ def test_start_of_an_unknown_container_is_refused(capsule):
     capsule.start("nobody", rc=1)
 
 
+@pytest.mark.row(174)
 def test_delete_refuses_a_running_container(capsule, bundle):
     box = bundle(["/payload", "pause"])
     pid = capsule.start_container(box)
@@ -221,6 +228,7 @@ def test_kill_takes_a_number_a_name_and_a_full_name(capsule, bundle):
     assert running.wait().rc == 42
 
 
+@pytest.mark.row(174)
 def test_kill_of_a_stopped_container_is_refused_in_the_words_engines_know(capsule, bundle):
     box = bundle(["/payload", "exit", "0"])
     capsule.create(box)
@@ -256,10 +264,12 @@ def test_kill_refuses_what_is_no_signal(capsule, bundle, word):
     assert capsule.status(box) == "running"
 
 
+@pytest.mark.row(170)
 def test_the_state_of_an_unknown_container_is_an_error(capsule):
     assert "does not exist" in capsule.call("state", "nobody", rc=1).err
 
 
+@pytest.mark.row(170)
 def test_the_state_document_has_the_keys_that_programs_read(capsule, bundle):
     box = bundle(["/payload", "pause"])
     box.config["annotations"] = {"org.example.color": "blue"}

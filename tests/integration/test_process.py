@@ -19,12 +19,14 @@ NONE = {name: 0 for name in ("effective", "permitted", "inheritable", "bounding"
 
 # User
 
+@pytest.mark.row(14)
 @pytest.mark.parametrize(("uid", "gid"), [(0, 0), (1000, 1000), (1, 2147483647), (2147483647, 7)])
 def test_the_user_is_the_one_asked_for(capsule, bundle, uid, gid):
     facts = capsule.probe(bundle().user(uid, gid))
     assert (facts["uid"], facts["gid"]) == ([uid] * 3, [gid] * 3)
 
 
+@pytest.mark.row(14, 16)
 @pytest.mark.rival(runc="ends at 2147483647")
 def test_ids_up_to_the_kernels_last(capsule, bundle):
     facts = capsule.probe(bundle().user(4294967294, 4294967294, 4294967293))
@@ -32,23 +34,27 @@ def test_ids_up_to_the_kernels_last(capsule, bundle):
     assert facts["groups"] == [4294967293]
 
 
+@pytest.mark.row(16)
 @pytest.mark.parametrize("groups", [(), (5,), (100, 65534, 7)])
 def test_the_groups_are_those_listed_and_no_others(capsule, bundle, groups):
     facts = capsule.probe(bundle().user(1000, 1000, *groups))
     assert facts["groups"] == sorted(groups)
 
 
+@pytest.mark.row(14)
 def test_a_user_without_gid_gets_group_0(capsule, bundle):
     box = bundle()
     box.process["user"] = {"uid": 5}
     assert capsule.probe(box)["gid"] == [0, 0, 0]
 
 
+@pytest.mark.row(15)
 @pytest.mark.parametrize("umask", [0, 0o77, 0o777])
 def test_the_umask_is_the_one_asked_for(capsule, bundle, umask):
     assert capsule.probe(bundle().user(0, 0, umask=umask))["umask"] == umask
 
 
+@pytest.mark.row(15)
 @pytest.mark.parametrize("caller", ["000", "077"])
 def test_without_a_umask_it_is_022_whatever_the_callers(capsule, bundle, payload, caller):
     scene = [str(payload), "host", "umask", caller]
@@ -57,6 +63,7 @@ def test_without_a_umask_it_is_022_whatever_the_callers(capsule, bundle, payload
 
 # Capabilities
 
+@pytest.mark.row(18)
 def test_capabilities_are_exactly_those_listed(capsule, bundle):
     box = bundle().capabilities(bounding=["CAP_KILL", "CAP_CHOWN"], permitted=["CAP_KILL"],
                                 effective=["CAP_KILL"])
@@ -66,27 +73,32 @@ def test_capabilities_are_exactly_those_listed(capsule, bundle):
     assert (caps["inheritable"], caps["ambient"]) == (0, 0)
 
 
+@pytest.mark.row(18)
 def test_no_capabilities_object_means_none(capsule, bundle):
     box = bundle().user(1000, 1000)
     del box.process["capabilities"]
     assert capsule.probe(box)["caps"] == NONE
 
 
+@pytest.mark.row(18)
 def test_an_ordinary_user_has_no_effective_capabilities_without_ambient_ones(capsule, bundle):
     caps = capsule.probe(bundle().user(1000, 1000).capabilities("CAP_KILL"))["caps"]
     assert caps == {**NONE, "bounding": KILL}
 
 
+@pytest.mark.row(18)
 def test_ambient_capabilities_reach_an_ordinary_user(capsule, bundle):
     sets = ("bounding", "effective", "permitted", "inheritable", "ambient")
     box = bundle().user(1000, 1000).capabilities(**{name: ["CAP_CHOWN"] for name in sets})
     assert capsule.probe(box)["caps"] == {name: CHOWN for name in sets}
 
 
+@pytest.mark.row(18)
 def test_the_inheritable_set_stays_empty_unless_listed(capsule, bundle):
     assert capsule.probe(bundle())["caps"]["inheritable"] == 0
 
 
+@pytest.mark.row(18)
 def test_root_without_new_privileges_limits_keeps_the_bounding_set(capsule, bundle):
     box = bundle().capabilities(bounding=["CAP_SYS_ADMIN"], permitted=["CAP_SYS_ADMIN", "CAP_KILL"],
                                 effective=["CAP_SYS_ADMIN", "CAP_KILL"])
@@ -94,6 +106,7 @@ def test_root_without_new_privileges_limits_keeps_the_bounding_set(capsule, bund
     assert (caps["bounding"], caps["permitted"], caps["effective"]) == (SYS_ADMIN,) * 3
 
 
+@pytest.mark.row(18, 176)
 @pytest.mark.rival(crun="refuses unknown names")
 def test_an_unknown_capability_is_a_warning(capsule, bundle):
     box = bundle(["/payload", "probe"]).capabilities("CAP_KILL", "CAP_NOT_YET_INVENTED")
@@ -102,6 +115,7 @@ def test_an_unknown_capability_is_a_warning(capsule, bundle):
     assert "CAP_NOT_YET_INVENTED" in result.err
 
 
+@pytest.mark.row(22)
 @pytest.mark.parametrize("wanted", [True, False])
 def test_no_new_privileges(capsule, bundle, wanted):
     box = bundle()
@@ -132,6 +146,7 @@ def test_signals_the_caller_ignores_or_blocks_are_reset(capsule, bundle, payload
     assert (facts["sigblk"], facts["sigign"]) == (0, [])
 
 
+@pytest.mark.row(26)
 @requires("cpus2")
 @pytest.mark.rival(runc="1.1.5 passes the mask on", crun="passes the mask on")
 def test_the_callers_cpu_mask_is_not_passed_on(capsule, bundle, payload):
@@ -151,6 +166,7 @@ def test_the_oom_score(capsule, bundle, score):
     assert capsule.probe(box)["oom_score_adj"].strip() == str(score)
 
 
+@pytest.mark.row(21)
 def test_the_oom_score_is_left_alone_when_unset(capsule, bundle):
     with open("/proc/self/oom_score_adj", encoding="ascii") as file:
         ours = file.read()
@@ -159,6 +175,7 @@ def test_the_oom_score_is_left_alone_when_unset(capsule, bundle):
 
 # Limits
 
+@pytest.mark.row(23)
 def test_rlimits(capsule, bundle):
     box = bundle()
     box.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200},
@@ -170,6 +187,7 @@ def test_rlimits(capsule, bundle):
     assert limits["RLIMIT_CPU"] == [60, 2**64 - 1]
 
 
+@pytest.mark.row(23)
 @requires("sys_resource")
 def test_an_rlimit_may_be_above_the_callers(capsule, bundle, payload):
     box = bundle()
@@ -178,6 +196,7 @@ def test_an_rlimit_may_be_above_the_callers(capsule, bundle, payload):
     assert facts["rlimits"]["RLIMIT_NOFILE"] == [4096, 8192]
 
 
+@pytest.mark.row(23)
 def test_the_callers_limits_pass_through_unchanged(capsule, bundle, payload):
     facts = capsule.probe(bundle(), scene=[str(payload), "host", "nofile", "777"])
     assert facts["rlimits"]["RLIMIT_NOFILE"] == [777, 777]
@@ -192,33 +211,39 @@ def test_a_tiny_file_limit_does_not_break_the_set_up(capsule, bundle):
 
 # Environment and arguments
 
+@pytest.mark.row(11)
 def test_the_environment_is_the_configured_one(capsule, bundle):
     facts = capsule.probe(bundle().env("ONE=1", "TWO=a=b", "EMPTY="), env={"SECRET": "host"})
     assert set(facts["env"]) == {PATH, "TERM=xterm", "ONE=1", "TWO=a=b", "EMPTY=", "HOME=/root"}
 
 
+@pytest.mark.row(11)
 @pytest.mark.parametrize(("uid", "home"), [(0, "/root"), (1000, "/home/user"), (4242, "/")])
 def test_home_comes_from_the_containers_passwd(capsule, bundle, uid, home):
     assert f"HOME={home}" in capsule.probe(bundle().user(uid, uid))["env"]
 
 
+@pytest.mark.row(11)
 def test_a_configured_home_stays(capsule, bundle):
     env = capsule.probe(bundle().env("HOME=/elsewhere"))["env"]
     assert [entry for entry in env if entry.startswith("HOME=")] == ["HOME=/elsewhere"]
 
 
+@pytest.mark.row(11)
 @pytest.mark.rival(crun="leaves it empty")
 def test_an_empty_home_is_replaced(capsule, bundle):
     env = capsule.probe(bundle().env("HOME="))["env"]
     assert [entry for entry in env if entry.startswith("HOME=")] == ["HOME=/root"]
 
 
+@pytest.mark.row(11)
 @pytest.mark.rival(crun="keeps both")
 def test_of_two_values_of_a_variable_the_last_wins(capsule, bundle):
     env = capsule.probe(bundle().env("A=1", "B=2", "A=3"))["env"]
     assert [entry for entry in env if entry.startswith("A=")] == ["A=3"]
 
 
+@pytest.mark.row(11)
 def test_a_value_with_newlines_and_unicode_survives(capsule, bundle):
     env = capsule.probe(bundle().env("TEXT=one\ntwo\u00e4\u4e2d"))["env"]
     assert "TEXT=one\ntwo\u00e4\u4e2d".encode().decode("latin-1") in env
@@ -244,6 +269,7 @@ def test_a_named_pipe_of_the_host_keeps_its_owner(capsule, bundle, workdir):
     assert os.stat(workdir / "fifo").st_uid == os.geteuid()
 
 
+@pytest.mark.row(12)
 def test_arguments_are_passed_verbatim(capsule, bundle):
     words = ["", " ", "a b", "\u00e4", "-x", "--", "*", "'\""]
     box = bundle(["/payload", "probe", *words])
@@ -251,6 +277,7 @@ def test_arguments_are_passed_verbatim(capsule, bundle):
     assert argv == [word.encode().decode("latin-1") for word in words]
 
 
+@pytest.mark.row(11, 12)
 def test_many_arguments_and_a_large_environment(capsule, bundle):
     words = [f"argument-{number}" for number in range(5000)]
     box = bundle(["/payload", "probe", *words]).env("BIG=" + "x" * 100_000)
@@ -259,6 +286,7 @@ def test_many_arguments_and_a_large_environment(capsule, bundle):
     assert "BIG=" + "x" * 100_000 in facts["env"]
 
 
+@pytest.mark.row(12)
 def test_the_program_is_looked_for_in_the_containers_path(capsule, bundle):
     box = bundle(["true"])
     capsule.run(box)
@@ -267,12 +295,14 @@ def test_the_program_is_looked_for_in_the_containers_path(capsule, bundle):
     capsule.run(box, rc=4)
 
 
+@pytest.mark.row(12)
 def test_a_relative_program_is_found_from_the_working_directory(capsule, bundle):
     box = bundle(["./busybox", "true"])
     box.process["cwd"] = "/bin"
     capsule.run(box)
 
 
+@pytest.mark.row(12)
 @pytest.mark.parametrize("verb", ["create", "run"])
 def test_a_program_that_is_not_in_path_is_an_error_engines_know(capsule, bundle, verb):
     box = bundle(["no-such-program"])
@@ -306,24 +336,28 @@ def test_a_file_of_no_known_format_is_an_error(capsule, bundle):
 
 # Working directory
 
+@pytest.mark.row(10)
 def test_the_working_directory(capsule, bundle):
     box = bundle()
     box.process["cwd"] = "/usr/bin"
     assert capsule.probe(box)["cwd"] == "/usr/bin"
 
 
+@pytest.mark.row(10)
 def test_a_missing_working_directory_is_made(capsule, bundle):
     box = bundle()
     box.process["cwd"] = "/data/new/deep"
     assert capsule.probe(box)["cwd"] == "/data/new/deep"
 
 
+@pytest.mark.row(10)
 def test_a_working_directory_that_is_a_symlink_is_followed(capsule, bundle):
     box = bundle().symlink("/link", "/usr/bin")
     box.process["cwd"] = "/link"
     assert capsule.probe(box)["cwd"] == "/usr/bin"
 
 
+@pytest.mark.row(10)
 def test_a_working_directory_only_the_user_may_enter(capsule, bundle):
     box = bundle().user(1000, 1000)
     directory = box.rootfs / "data/private"
@@ -333,6 +367,7 @@ def test_a_working_directory_only_the_user_may_enter(capsule, bundle):
     assert capsule.probe(box)["cwd"] == "/data/private"
 
 
+@pytest.mark.row(10)
 def test_a_working_directory_only_the_runtime_may_enter(capsule, bundle):
     box = bundle().user(1000, 1000)
     (box.rootfs / "data/private").mkdir(mode=0o700)
@@ -349,12 +384,14 @@ def test_a_working_directory_that_is_a_file_is_an_error(capsule, bundle):
 
 # Names, keyring, descriptors
 
+@pytest.mark.row(3)
 def test_the_hostname_and_domainname(capsule, bundle):
     box = bundle()
     box.config["hostname"] = "a-name"
     assert capsule.probe(box)["hostname"] == "a-name"
 
 
+@pytest.mark.row(4)
 @pytest.mark.rival(runc="1.1.5 does not know domainname")
 def test_the_domainname(capsule, bundle):
     box = bundle()
@@ -385,6 +422,7 @@ def test_the_program_leads_a_session_without_a_terminal(capsule, bundle):
     assert facts["tty"]["controlling"] is False
 
 
+@pytest.mark.row(181)
 def test_preserved_descriptors_reach_the_program_and_no_others(capsule, bundle, payload):
     scene = [str(payload), "host", "directories", "3"]
     facts = capsule.probe(bundle(), "--preserve-fds", "2", scene=scene)

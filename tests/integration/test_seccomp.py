@@ -24,6 +24,7 @@ def test_a_filter_is_loaded(capsule, bundle):
     assert capsule.probe(bundle().seccomp(ALLOW, {"names": ["mkdir"], "action": ERRNO}))["seccomp"] == 2
 
 
+@pytest.mark.row(121)
 @pytest.mark.parametrize("nnp", [True, False])
 def test_a_denied_call_answers_eperm(capsule, bundle, nnp):
     box = bundle().seccomp(ALLOW, {"names": ["personality"], "action": ERRNO})
@@ -36,6 +37,7 @@ def test_an_ordinary_user_has_the_filter_too(capsule, bundle):
     assert answer(capsule, box, PERSONALITY, 0xFFFFFFFF) == errno.EPERM
 
 
+@pytest.mark.row(121)
 def test_a_rule_names_its_errno(capsule, bundle):
     box = bundle().seccomp(ALLOW, {"names": ["personality"], "action": ERRNO, "errnoRet": 100})
     assert answer(capsule, box, PERSONALITY, 0xFFFFFFFF) == 100
@@ -48,6 +50,7 @@ def test_the_default_names_its_errno(capsule, bundle):
     assert answer(capsule, box, PERSONALITY, 0xFFFFFFFF) == errno.ENOTUNIQ
 
 
+@pytest.mark.row(125)
 def test_conditions_on_arguments(capsule, bundle):
     rule = {"names": ["socket"], "action": ERRNO,
             "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]}
@@ -55,6 +58,7 @@ def test_conditions_on_arguments(capsule, bundle):
     assert answer(capsule, bundle().seccomp(ALLOW, rule), SOCKET, 2, 1) == 0
 
 
+@pytest.mark.row(125)
 def test_a_masked_condition(capsule, bundle):
     rule = {"names": ["personality"], "action": ERRNO, "args": [
         {"index": 0, "value": 0xF0, "valueTwo": 0x20, "op": "SCMP_CMP_MASKED_EQ"}]}
@@ -62,11 +66,13 @@ def test_a_masked_condition(capsule, bundle):
     assert answer(capsule, bundle().seccomp(ALLOW, rule), PERSONALITY, 0xFFFFFFFF) == 0
 
 
+@pytest.mark.row(126)
 def test_names_of_other_architectures_and_times_are_skipped(capsule, bundle):
     box = bundle().seccomp(ALLOW, {"names": ["no_such_call", "personality"], "action": ERRNO})
     assert answer(capsule, box, PERSONALITY, 0xFFFFFFFF) == errno.EPERM
 
 
+@pytest.mark.row(127)
 def test_a_call_newer_than_the_profile_answers_enosys(capsule, bundle):
     """So that a C library falls back instead of failing (as engines' users expect since clone3)."""
     profile = engine_profile([])
@@ -91,12 +97,14 @@ def test_a_profile_that_denies_the_runtimes_own_last_calls(capsule, bundle):
     capsule.run(box, rc=8)
 
 
+@pytest.mark.row(120)
 def test_a_kill_action_ends_the_program(capsule, bundle):
     box = bundle(["/payload", "syscall", str(PERSONALITY), "0"])
     box.seccomp(ALLOW, {"names": ["personality"], "action": "SCMP_ACT_KILL_PROCESS"})
     assert capsule.run(box, rc=None).rc == 128 + 31
 
 
+@pytest.mark.row(131)
 def test_exec_has_the_filter(capsule, bundle):
     box = bundle(["/payload", "pause"]).seccomp(ALLOW, {"names": ["personality"], "action": ERRNO})
     capsule.start_container(box)

@@ -47,6 +47,7 @@ def run_words(capsule, box):
 
 # Console socket
 
+@pytest.mark.row(8)
 def test_create_sends_the_master_of_a_new_terminal(capsule, bundle, console):
     box = bundle(["/payload", "probe"]).terminal()
     capsule.create(box, "--console-socket", console.path)
@@ -61,6 +62,7 @@ def test_create_sends_the_master_of_a_new_terminal(capsule, bundle, console):
         (number, "/dev/pts/0") for number in range(3)]
 
 
+@pytest.mark.row(8)
 def test_run_detached_sends_the_master(capsule, bundle, console):
     box = bundle().shell("tty; echo hello; sleep 100").terminal()
     capsule.run(box, "--detach", "--console-socket", console.path)
@@ -68,6 +70,7 @@ def test_run_detached_sends_the_master(capsule, bundle, console):
     assert master.read_until("hello").split() == [b"/dev/pts/0", b"hello"]
 
 
+@pytest.mark.row(8)
 def test_the_terminal_works_in_both_directions(capsule, bundle, console):
     box = bundle().args("/bin/sh").terminal()
     capsule.run(box, "--detach", "--console-socket", console.path)
@@ -76,6 +79,7 @@ def test_the_terminal_works_in_both_directions(capsule, bundle, console):
     assert b"\n42" in master.read_all()
 
 
+@pytest.mark.row(9)
 def test_the_console_size(capsule, bundle, console):
     box = bundle(["/payload", "probe"]).terminal()
     box.process["consoleSize"] = {"height": 10, "width": 110}
@@ -111,10 +115,12 @@ def test_the_terminals_of_the_host_are_not_reachable(capsule, bundle, console):
     assert sorted(console.receive().read_all().split()) == [b"0", b"ptmx"]
 
 
+@pytest.mark.row(8)
 def test_a_console_socket_without_a_terminal_is_refused(capsule, bundle, console):
     capsule.create(bundle(["/payload", "pause"]), "--console-socket", console.path, rc=FAILS)
 
 
+@pytest.mark.row(8)
 def test_a_terminal_without_a_console_socket_is_refused(capsule, bundle):
     box = bundle(["/payload", "pause"]).terminal()
     capsule.create(box, rc=FAILS)
@@ -129,6 +135,7 @@ def test_a_console_socket_that_is_none_is_refused(capsule, bundle, workdir, path
     assert not capsule.exists(box)
 
 
+@pytest.mark.row(8, 179)
 def test_exec_detached_with_a_terminal(capsule, bundle, console, workdir):
     box = bundle(["/payload", "pause"])
     capsule.start_container(box)
@@ -233,6 +240,7 @@ def test_a_large_output_through_a_terminal_is_complete(capsule, bundle, on_pty, 
     assert running.wait().rc == 0
 
 
+@pytest.mark.row(179)
 def test_exec_on_a_terminal(capsule, bundle, on_pty, pty):
     box = bundle(["/payload", "pause"])
     capsule.start_container(box)

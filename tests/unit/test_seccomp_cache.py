@@ -215,6 +215,7 @@ def test_old_entries_make_room(cache):
     assert f".left.{seccomp.MAX_ENTRIES + 4}" in names
 
 
+@pytest.mark.row(123)
 @pytest.mark.parametrize(("flags", "expected"), [
     (None, 4), ([], 0),
     (["SECCOMP_FILTER_FLAG_TSYNC"], 0),
@@ -256,6 +257,7 @@ def test_profiles_that_differ_in_anything_have_entries_of_their_own():
     assert len({seccomp.cache_key(one) for one in made}) == len(made)
 
 
+@pytest.mark.row(123)
 def test_a_flag_the_kernel_lacks_is_an_error_unless_it_is_the_default(monkeypatch):
     monkeypatch.setattr(seccomp.ext, "flags_known", lambda flags: False)
     assert seccomp.load_flags(profile()) == 0

@@ -58,6 +58,7 @@ def answers(tree: dict, *calls: tuple[int, ...]) -> tuple[int, list[int]]:
     return os.waitstatus_to_exitcode(status), results
 
 
+@pytest.mark.row(120)
 @pytest.mark.parametrize(("tree", "expected"), [
     (profile(rule("ERRNO", "getpid", errno=100), default="ALLOW"), (0, [100])),
     (profile(rule("ERRNO", "getpid"), default="ALLOW"), (0, [errno.EPERM])),
@@ -71,6 +72,7 @@ def test_actions(tree, expected):
     assert answers(tree, (GETPID,)) == expected
 
 
+@pytest.mark.row(123)
 @pytest.mark.parametrize("flags", [
     None, [], ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_TSYNC"],
     ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"],
@@ -111,6 +113,7 @@ def test_an_engines_profile():
     assert results == [0, 0, errno.ENOSYS, errno.EINVAL, 0, errno.ENOSYS, errno.EPERM]
 
 
+@pytest.mark.row(127)
 def test_newer_calls_get_enosys_and_older_ones_the_default():
     tree = profile(rule("ALLOW", "read", "write", "exit_group", "rt_sigreturn", "clone3", "getpid", "futex", "brk",
                         "mmap", "munmap"), errno=errno.ENXIO)
@@ -125,6 +128,7 @@ def test_clone_flags_are_refused_bit_by_bit():
         0, [errno.EPERM, 0, errno.ENOSYS])
 
 
+@pytest.mark.row(124)
 def test_x32_calls_are_refused_under_a_profile_that_does_not_name_them():
     tree = profile(rule("ERRNO", "getppid"), default="ALLOW")
     assert answers(tree, (0x40000000 | 110,), (110,)) == (0, [errno.ENOSYS, errno.EPERM])

@@ -29,6 +29,7 @@ def compiled(tree: dict) -> bytes:
     return rules.build(tree)[0]
 
 
+@pytest.mark.row(120, 121)
 @pytest.mark.parametrize(("action", "errno_ret", "expected"), [
     ("KILL", None, bpf.KILL_THREAD),
     ("KILL_THREAD", None, bpf.KILL_THREAD),
@@ -48,6 +49,7 @@ def test_every_action_is_what_the_call_gets(action, errno_ret, expected):
     assert bpf.run(program, READ) == bpf.ALLOW
 
 
+@pytest.mark.row(120, 121)
 @pytest.mark.parametrize(("default", "errno_ret", "expected"), [
     ("KILL", None, bpf.KILL_THREAD), ("KILL_PROCESS", None, bpf.KILL_PROCESS), ("TRAP", None, bpf.TRAP),
     ("ERRNO", None, EPERM), ("ERRNO", 6, bpf.ERRNO | 6), ("TRACE", 3, bpf.TRACE | 3), ("LOG", None, bpf.LOG),
@@ -58,6 +60,7 @@ def test_an_unnamed_call_gets_the_default(default, errno_ret, expected):
     assert bpf.run(program, WRITE) == bpf.ALLOW
 
 
+@pytest.mark.row(127)
 @pytest.mark.parametrize("default", ["KILL", "KILL_PROCESS", "TRAP", "ERRNO"])
 def test_a_call_newer_than_the_profile_gets_enosys(default):
     program = compiled(profile(rule("ALLOW", "read", "clone3"), default=default))
@@ -68,6 +71,7 @@ def test_a_call_newer_than_the_profile_gets_enosys(default):
     assert bpf.run(program, OPEN) != ENOSYS
 
 
+@pytest.mark.row(127)
 @pytest.mark.parametrize(("default", "expected"), [
     ("ALLOW", bpf.ALLOW), ("LOG", bpf.LOG), ("TRACE", bpf.TRACE | errno.EPERM),
 ])
@@ -87,6 +91,7 @@ def test_a_profile_that_names_no_call_gets_no_prologue():
     assert bpf.run(program, NEWER) == bpf.ERRNO | errno.ENXIO
 
 
+@pytest.mark.row(124, 127)
 def test_each_architecture_has_its_own_highest_call():
     tree = profile(rule("ALLOW", "read", "io_uring_setup"), architectures=["SCMP_ARCH_X86", "SCMP_ARCH_X32"])
     program = compiled(tree)
@@ -97,11 +102,13 @@ def test_each_architecture_has_its_own_highest_call():
         assert bpf.run(program, bit | 426, arch=arch) == ENOSYS
 
 
+@pytest.mark.row(124)
 def test_x32_is_refused_where_the_profile_does_not_name_it():
     program = compiled(profile(rule("ALLOW", "read"), architectures=["SCMP_ARCH_X86_64"]))
     assert bpf.run(program, bpf.X32_BIT) == ENOSYS
 
 
+@pytest.mark.row(124)
 def test_another_architecture_is_killed():
     program = compiled(profile(rule("ERRNO", "write"), default="ALLOW"))
     assert bpf.run(program, READ, arch=bpf.X86) == bpf.KILL_THREAD
@@ -120,6 +127,7 @@ def test_architectures_this_kernel_does_not_run_are_left_out():
     assert rules.architectures(names) == [rules.X86_64, rules.X86]
 
 
+@pytest.mark.row(124)
 @pytest.mark.parametrize("name", sorted(rules.ARCHITECTURES))
 def test_every_architecture_of_the_spec_is_known(name):
     assert rules.X86_64 in rules.architectures([name])
@@ -130,6 +138,7 @@ def test_an_unknown_architecture_is_an_error():
         compiled(profile(architectures=["SCMP_ARCH_VAX"]))
 
 
+@pytest.mark.row(124)
 def test_the_native_architecture_may_be_named():
     program = compiled(profile(rule("ALLOW", "read"), architectures=["SCMP_ARCH_NATIVE", "SCMP_ARCH_X86_64"]))
     assert bpf.run(program, READ) == bpf.ALLOW
@@ -145,6 +154,7 @@ def test_notify_is_an_answer_like_others():
     assert bpf.run(program, rules.X86_SOCKETCALL, (2,), arch=rules.X86) == bpf.ALLOW
 
 
+@pytest.mark.row(126)
 def test_unknown_calls_are_skipped():
     program = compiled(profile(rule("ALLOW", "no_such_call", "read", "read\0write", "\udc80", "clone3")))
     assert bpf.run(program, READ) == bpf.ALLOW
@@ -237,6 +247,7 @@ def test_negative_values_are_compared_as_32_bit_registers_hold_them():
     assert bpf.run(program, 120, [0], arch=bpf.X86) == EPERM
 
 
+@pytest.mark.row(125)
 @pytest.mark.parametrize(("op", "value", "two", "holds", "fails"), [
     ("EQ", TOP, 0, [TOP], [TOP - 1, 0xFFFFFFFF]),
     ("EQ", 2**53 + 1, 0, [2**53 + 1], [2**53]),
@@ -259,12 +270,14 @@ def test_value_two_means_nothing_but_in_a_masked_comparison():
     assert bpf.run(program, CLONE, [3]) == bpf.ALLOW
 
 
+@pytest.mark.row(125)
 def test_conditions_on_several_arguments_hold_together():
     program = compiled(profile(rule("ALLOW", "socket", args=[(0, "EQ", 16, 0), (2, "EQ", 9, 0)])))
     assert bpf.run(program, SOCKET, [16, 3, 9]) == bpf.ALLOW
     assert bpf.run(program, SOCKET, [16, 3, 0]) == EPERM
 
 
+@pytest.mark.row(125)
 def test_conditions_on_one_argument_are_alternatives():
     program = compiled(profile(rule("ALLOW", "personality", args=[(0, "EQ", 0, 0), (0, "EQ", 8, 0)])))
     assert [bpf.run(program, PERSONALITY, [value]) for value in (0, 8, 1)] == [bpf.ALLOW, bpf.ALLOW, EPERM]

@@ -81,3 +81,23 @@ def test_features_denies_what_is_refused() -> None:
         ("mounts.0.options", ["idmap"]), ("mounts.0.uidMappings", maps), ("mounts.0.gidMappings", maps))
     assert ("SCMP_ACT_NOTIFY" in linux["seccomp"]["actions"]) is accepted(
         ("linux.seccomp", {"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/s"}))
+
+
+@pytest.mark.row("features:hooks", "features:linux.seccomp", "features:linux.lsm", "features:linux.memoryPolicy")
+def test_features_list_all_that_a_process_may_ask_for() -> None:
+    """Recognised is what counts, whatever this machine has (features-linux.md)."""
+    linux = features()["linux"]
+    assert features()["hooks"] == ["prestart", "createRuntime", "createContainer", "startContainer", "poststart",
+                                   "poststop"]
+    assert (linux["apparmor"], linux["selinux"]) == ({"enabled": True}, {"enabled": True})
+    seccomp = linux["seccomp"]
+    assert (len(seccomp["actions"]), len(seccomp["operators"]), len(seccomp["archs"])) == (9, 7, 23)
+    assert seccomp["supportedFlags"] == seccomp["knownFlags"]
+    assert {flag.removeprefix("SECCOMP_FILTER_FLAG_") for flag in seccomp["knownFlags"]} == {
+        "TSYNC", "LOG", "SPEC_ALLOW", "WAIT_KILLABLE_RECV"}
+    for mode in linux["memoryPolicy"]["modes"]:
+        nodes = {} if mode in ("MPOL_DEFAULT", "MPOL_LOCAL") else {"nodes": "0"}
+        assert accepted(("linux.memoryPolicy", {"mode": mode, **nodes}))
+    assert len(linux["memoryPolicy"]["modes"]) == 7
+    for flag in linux["memoryPolicy"]["flags"]:
+        assert accepted(("linux.memoryPolicy", {"mode": "MPOL_BIND", "nodes": "0", "flags": [flag]}))
