@@ -1,4 +1,4 @@
-"""spec: write an example config.json into a bundle."""
+"""spec: write an example config.json into a bundle; --check and --explain read one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,18 @@ _CGROUP2_SUPER_MAGIC = 0x63677270  # man 2 statfs
 
 
 def run(invocation: Invocation) -> int:
-    """Write the file; never over an existing one."""
+    """Write the file, never over an existing one; or hand a file to what reads it.
+
+    Raises CapsuleError.
+    """
+    options = invocation.options
+    if options["check"] or options["explain"]:
+        from capsule.cli import spec_reading
+
+        return spec_reading.run(invocation)
+    if invocation.positionals or options["format"]:
+        raise CapsuleError("spec", invocation.positionals[0] if invocation.positionals else "--format",
+                           "needs --check or --explain")
     path = absolute(invocation.options["bundle"] or ".") + "/config.json"
     document = output.to_json(example(invocation.options["rootless"], cgroup_v2=_is_unified()), pretty=True)
     try:

@@ -115,8 +115,13 @@ COMMANDS = (
         (_FORMAT,),
     ),
     (
-        "spec", "cmd_spec", (0, 0), True, "", "write an example config.json",
-        (_BUNDLE, ("rootless", ("rootless",), FLAG, "", "for a user without privileges")),
+        "spec", "cmd_spec", (0, 1), True, "[file]", "write an example config.json, check one, or explain one",
+        (
+            _BUNDLE, ("rootless", ("rootless",), FLAG, "", "for a user without privileges"),
+            ("check", ("check",), FLAG, "", "tell all problems of a config.json"),
+            ("explain", ("explain",), FLAG, "", "tell what create and start would do, in order"),
+            _FORMAT,
+        ),
     ),
     (
         "why", "cmd_why", (0, 1), True, "[container-id]", "tell the last failure of a container, or of all",

@@ -61,7 +61,7 @@ def draw(container, process) -> Blueprint:
     blueprint = Blueprint()
     blueprint.config, blueprint.process = config, process
     blueprint.bundle = container.bundle
-    blueprint.rootfs_path = _check_rootfs(container.bundle, config.root_path)
+    blueprint.rootfs_path = check_rootfs(container.bundle, config.root_path)
     spec = config.process
     console.check(spec is not None and spec.terminal, process)
     blueprint.manager = cgroups.open_manager(config.cgroups_path, container.id, systemd=process.systemd_cgroup)
@@ -113,7 +113,8 @@ def _draw_rarities(id: str, blueprint: Blueprint) -> None:
         plan.idmaps = idmaps.open_all(blueprint.rootfs_plan.idmaps, blueprint.id_maps, plan.joined_fd("user"))
 
 
-def _check_rootfs(bundle: str, root_path: str) -> str:
+def check_rootfs(bundle: str, root_path: str) -> str:
+    """Return the absolute path of the root. Raises SpecError where it is no directory of the container's own."""
     path = root_path if root_path.startswith("/") else f"{bundle}/{root_path}"
     path = path.rstrip("/") or "/"
     # "." is the bundle itself; any other last component must not be a link that the image's owner can move.

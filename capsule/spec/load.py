@@ -32,7 +32,12 @@ _OPEN = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOCTTY | posix.O_NONBLOCK
 
 def load_config(data: bytes) -> Config:
     """Parse and check config.json. Raises SpecError with the JSON path, Unsupported."""
-    tree = check(_parse(data, "config.json"), CONFIG, None)
+    return build_config(_parse(data, "config.json"), data)
+
+
+def build_config(document: object, data: bytes) -> Config:
+    """Check a parsed config.json; `data` are its bytes. Raises SpecError with the JSON path, Unsupported."""
+    tree = check(document, CONFIG, None)
     linux = tree.get("linux", {})
     config = Config()
     config.raw = data

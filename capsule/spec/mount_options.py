@@ -185,23 +185,8 @@ def _apply(parsed: MountOptions, word: str, kind: int, bits: int) -> None:
 
 def _unknown_on_bind(word: str) -> str:
     """Say that a bind mount has no such option, and which known word is near."""
-    best = ""
-    best_distance = 3
-    for known in WORDS:
-        distance = _distance(word, known)
-        if distance < best_distance:
-            best, best_distance = known, distance
+    from capsule.spec.suggest import nearest
+
+    best = nearest(word, WORDS)
     hint = f"; did you mean {best!r}?" if best else ""
     return f"a bind mount has no option {word!r}{hint}"
-
-
-def _distance(left: str, right: str) -> int:
-    """Return the number of single-character edits between two words."""
-    if abs(len(left) - len(right)) > 2:
-        return 3
-    row = list(range(len(right) + 1))
-    for i, a in enumerate(left):
-        previous, row[0] = row[0], i + 1
-        for j, b in enumerate(right):
-            previous, row[j + 1] = row[j + 1], min(row[j] + 1, row[j + 1] + 1, previous + (a != b))
-    return row[-1]
