@@ -227,8 +227,7 @@ def update(root: str, id: str, resources: dict, *, l3_cache_schema: str = "", me
 
     container = Factory(root).load(id, lock=True)
     try:
-        updating.check_schemata(id, l3_cache_schema, mem_bw_schema)
-        updating.update(container, resources)
+        updating.update_with_shares(container, resources, l3_cache_schema, mem_bw_schema)
     finally:
         container.close()
 

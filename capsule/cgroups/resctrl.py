@@ -69,8 +69,7 @@ class Group:
         """
         try:
             if self._make(self.directory):
-                for text in self.texts:
-                    self._write(text)
+                write_shares(self.root, self.directory, self.texts)
             if self.monitor:
                 self._make(self.monitor)
         except BaseException:
@@ -89,19 +88,22 @@ class Group:
         self.made.append(directory)
         return True
 
-    def _write(self, text: str) -> None:
-        try:
-            cgroupfs.write(self.directory, "schemata", text + "\n")
-        except CgroupError as err:
-            # The kernel says why in a file of its own.
-            why = _last_status(self.root)
-            cause = f"{err.cause} ({why})" if why else err.cause
-            raise CgroupError(err.operation, err.subject, cause, errno=err.errno) from err
-
     def groups(self) -> list[str]:
         """Return the directories whose `tasks` a process of the container belongs into, in that order."""
         # The monitoring group counts only the tasks of its own control group.
         return [path for path in (self.directory, self.monitor) if path]
+
+
+def write_shares(root: str, directory: str, lines: list[str]) -> None:
+    """Write each of `lines` to a group's schemata with one write(2). Raises CgroupError."""
+    try:
+        for text in lines:
+            cgroupfs.write(directory, "schemata", text + "\n")
+    except CgroupError as err:
+        # The kernel says why in a file of its own.
+        why = _last_status(root)
+        cause = f"{err.cause} ({why})" if why else err.cause
+        raise CgroupError(err.operation, err.subject, cause, errno=err.errno) from err
 
 
 def _last_status(root: str) -> str:

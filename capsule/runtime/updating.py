@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from capsule.errors import StateError, Unsupported
+from capsule.errors import CapsuleError, StateError, Unsupported
 from capsule.linux import mountinfo
 from capsule.runtime import status as statuses
 
@@ -56,16 +56,39 @@ def _subject(entry: dict) -> tuple:
     return tuple([entry.get(key) for key in ("major", "minor", "pageSize", "name")])
 
 
-def check_schemata(id: str, l3_cache: str, memory_bandwidth: str) -> None:
-    """Refuse cache and bandwidth schemata where the kernel has none, and where it has: no group was made.
+def update_with_shares(container, resources: dict, l3_cache: str, memory_bandwidth: str) -> None:
+    """Apply limits and change the shares of the container's resctrl group: all or, after an error, none.
 
-    Raises StateError, Unsupported.
+    Raises StateError, SpecError, CgroupError, Unsupported.
     """
     if not (l3_cache or memory_bandwidth):
+        update(container, resources)
         return
+    group = _own_group(container, l3_cache, memory_bandwidth)
+    from capsule.cgroups import cgroupfs, resctrl
+    from capsule.spec.rdt import check_rdt
+
+    texts = resctrl.texts(check_rdt({"l3CacheSchema": l3_cache, "memBwSchema": memory_bandwidth}))
+    root, before = resctrl.find_root(), cgroupfs.read(group, "schemata")
+    resctrl.write_shares(root, group, texts)
+    try:
+        update(container, resources)
+    except CapsuleError:
+        resctrl.write_shares(root, group, [before])
+        raise
+
+
+def _own_group(container, l3_cache: str, memory_bandwidth: str) -> str:
+    """Return the group that create made for a container. Raises StateError, Unsupported."""
+    option = "--l3-cache-schema" if l3_cache else "--mem-bw-schema"
+    found = container.record.extra.get("resctrl")
+    if found:
+        group = found["groups"][0]
+        if group in found["made"]:
+            return group
+        raise Unsupported("update", option, f"{group} was there before container {container.id} and is not changed")
     if _RESCTRL not in mountinfo.read_text("/proc/self/mountinfo"):
         if l3_cache:
             raise StateError("Intel RDT/CAT: l3 cache schema is not enabled")
         raise StateError("Intel RDT/MBA: memory bandwidth schema is not enabled")
-    option = "--l3-cache-schema" if l3_cache else "--mem-bw-schema"
-    raise Unsupported("update", option, f"container {id} has no resctrl group; intelRdt is not built yet")
+    raise Unsupported("update", option, f"container {container.id} has no resctrl group (linux.intelRdt)")

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from capsule.spec.check import absolute, problem, required
+from capsule.spec.check import absolute, problem, quote, required
 from capsule.spec.model import Device
 
 
 def build_devices(items: list[dict]) -> list[Device]:
     """Make the devices of a checked list."""
-    return [_device(item, f"linux.devices[{index}]") for index, item in enumerate(items)]
+    devices = [_device(item, f"linux.devices[{index}]") for index, item in enumerate(items)]
+    if len(devices) > 1:
+        _refuse_two_at_one_path(devices)
+    return devices
+
+
+def _refuse_two_at_one_path(devices: list[Device]) -> None:
+    """Refuse a path that is to be two devices; said twice alike it is one, of which the last owner and mode count."""
+    seen: dict[str, Device] = {}
+    for index, device in enumerate(devices):
+        other = seen.setdefault(device.path, device)
+        if (other.type, other.major, other.minor) != (device.type, device.major, device.minor):
+            raise problem(f"linux.devices[{index}].path", f"{quote(device.path)} is another device already")
 
 
 def _device(item: dict, where: str) -> Device:

@@ -209,6 +209,8 @@ DEVICES = [
     ([device(minor=None)], "linux.devices[0].minor", "is required"),
     ([device(major=-1)], "linux.devices[0].major", "expected an integer from 0 to 4095, got -1"),
     ([device(minor=1 << 20)], "linux.devices[0].minor", "expected an integer from 0 to 1048575, got 1048576"),
+    ([device(), ("linux.devices.+", {"type": "c", "path": "/dev/x", "major": 1, "minor": 5})],
+     "linux.devices[1].path", '"/dev/x" is another device already'),
     ([device(uid=2**32 - 1)], "linux.devices[0].uid", ID + "4294967295"),
 ]
 

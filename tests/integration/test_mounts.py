@@ -426,6 +426,35 @@ def test_a_sysctl_of_the_whole_machine_is_refused(capsule, bundle, key):
     assert not capsule.exists(box)
 
 
+@requires("userns")
+@pytest.mark.row(66)
+@pytest.mark.rival(runc="1.1.5 refuses it", crun="refuses it", strict=False)
+def test_a_sysctl_of_the_user_namespace(capsule, bundle):
+    box = bundle().user_namespace()
+    box.linux["sysctl"] = {"user.max_net_namespaces": "5"}
+    (found,) = capsule.attempts(box, "read", "/proc/sys/user/max_net_namespaces")
+    assert found["text"].strip() == "5"
+    assert int(Path("/proc/sys/user/max_net_namespaces").read_text(encoding="ascii")) > 5
+
+
+@pytest.mark.row(4, 66)
+@pytest.mark.rival(runc="1.1.5 does not compare", crun="1.8.1 does not compare", strict=False)
+@pytest.mark.parametrize(("key", "fields", "words"), [
+    ("kernel.hostname", {}, "is set by the field hostname"),
+    ("kernel.domainname", {"domainname": "here"}, "contradicts the field domainname"),
+    ("kernel.domainname", {"hostname": None}, "needs a namespace of type uts"),
+    ("net.core.somaxconn.", {}, "expected names joined by dots or by slashes"),
+    ("net//core/somaxconn", {}, "expected names joined by dots or by slashes"),
+    ("net.core.../x", {}, "expected names joined by dots or by slashes")])
+def test_a_sysctl_that_a_field_says_otherwise_or_that_is_none(capsule, bundle, key, fields, words):
+    box = bundle()
+    box.config.update(fields)
+    if "hostname" in fields:
+        box.without_namespace("uts")
+    box.linux["sysctl"] = {key: "box"}
+    assert words in capsule.run(box, rc=1).err
+
+
 @pytest.mark.row(66)
 def test_a_network_sysctl_without_a_network_namespace_is_refused(capsule, bundle):
     box = bundle().without_namespace("network").without_mount("/sys")

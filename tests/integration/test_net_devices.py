@@ -190,6 +190,15 @@ def test_the_runtimes_own_network_is_refused(capsule, bundle, net):
     refused(capsule, net, box, "linux.netDevices: the container's network namespace is the runtime's own")
 
 
+@pytest.mark.row(66)
+@pytest.mark.parametrize("key", ["net/ipv4/conf/eth0.100/forwarding", "net.ipv4.conf.eth0/100.forwarding"])
+def test_a_sysctl_of_a_device_with_a_dot_in_its_name(capsule, bundle, net, key):
+    box = devices(bundle(), dm0={"name": "eth0.100"}, dm1={"name": "eth0"})
+    box.linux["sysctl"] = {key: "1"}
+    box.shell("cat /proc/sys/net/ipv4/conf/eth0.100/forwarding /proc/sys/net/ipv4/conf/eth0/forwarding")
+    assert capsule.run(box, scene=net.scene).lines == ["1", "0"]
+
+
 @pytest.mark.row(172)
 def test_a_create_that_fails_later_gives_the_devices_back(capsule, bundle, net):
     box = devices(bundle(["/payload", "exit", "0"]), dm0={"name": "eth0"}, dm1={}).hook("createRuntime", "/bin/false")

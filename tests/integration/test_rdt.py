@@ -76,6 +76,24 @@ def test_shares_reach_the_new_group(runtime, bundle, root):
     assert (root / "schemata").read_text() == ""
 
 
+@pytest.mark.row(104, 141)
+def test_update_changes_the_shares_of_its_own_group_only(runtime, bundle, root):
+    box = rdt(bundle(["/payload", "pause"]), memBwSchema="MB:0=20")
+    runtime.create(box)
+    runtime.call("update", "--mem-bw-schema", "MB:0=70", box.id)
+    assert (root / box.id / "schemata").read_text() == "MB:0=70\n"
+    runtime.call("update", "--mem-bw-schema", "MB:0=30", "--cpu-period", "10", box.id, rc=1)
+    assert (root / box.id / "schemata").read_text() == "MB:0=70\n"
+    (root / "gold").mkdir()
+    for name in ("tasks", "schemata"):
+        (root / "gold" / name).touch()
+    other = rdt(bundle(["/payload", "pause"]), closID="gold")
+    runtime.create(other)
+    err = runtime.call("update", "--l3-cache-schema", "L3:0=f", other.id, rc=1).err
+    assert f"gold was there before container {other.id} and is not changed" in err
+    assert (root / "gold/schemata").read_text() == ""
+
+
 @pytest.mark.row(143, 172)
 def test_other_shares_are_refused_and_a_failed_create_leaves_no_group(runtime, bundle, root):
     (root / "gold").mkdir()
