@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shlex
@@ -82,6 +83,19 @@ def _mirror() -> str:
 
 
 
+def _real_time() -> str:
+    """Return "" unless the v1 cgroup that we are in has no real time to hand out, which new groups have not."""
+    with open("/proc/self/cgroup", encoding="utf-8") as file:
+        for line in file:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            if "cpu" in controllers.split(","):
+                for place in (f"/sys/fs/cgroup/{controllers}{path}", f"/sys/fs/cgroup/cpu{path}"):
+                    with contextlib.suppress(FileNotFoundError):
+                        if int(Path(place, "cpu.rt_runtime_us").read_text(encoding="ascii")) == 0:
+                            return f"{place} has no real time (cpu.rt_runtime_us)"
+    return ""
+
+
 PROBES: dict[str, Callable[[], str]] = {
     "root": lambda: "" if os.geteuid() == 0 else "not root",
     "runtime": lambda: _file(shutil.which(binary()[0]) or binary()[0], "make build"),
@@ -105,6 +119,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "mirror": _mirror,
     "cgroup1": lambda: _mounted("cgroup"),
     "cgroup2": lambda: _mounted("cgroup2"),
+    "realtime": _real_time,
     "overlay": lambda: _runs("grep", "-qw", "overlay", "/proc/filesystems"),
     "userns": lambda: _runs("unshare", "--user", "--map-root-user", "true"),
     "timens": lambda: _runs("unshare", "--time", "--fork", "true"),

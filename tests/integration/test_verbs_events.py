@@ -72,6 +72,7 @@ def test_events_end_when_the_program_ends(capsule, bundle):
     box = bundle(["/payload", "pause"])
     capsule.start_container(box)
     running = capsule.spawn("events", "--interval", "10m", box.id)
+    wait_for_watch(running)
     capsule.kill(box, "KILL")
     assert running.wait().rc == 0
 
