@@ -47,40 +47,34 @@ def value(box, controller: str, name: str) -> str:
 
 
 FILES = [
-    pytest.param({"memory": {"limit": 64 * MIB}}, "memory", "memory.limit_in_bytes", str(64 * MIB),
-                 marks=pytest.mark.row(81)),
-    pytest.param({"memory": {"limit": -1}}, "memory", "memory.limit_in_bytes", UNLIMITED, marks=pytest.mark.row(81)),
-    pytest.param({"memory": {"limit": 2**63 - 1}}, "memory", "memory.limit_in_bytes", UNLIMITED,
-                 marks=pytest.mark.row(81)),
-    pytest.param({"memory": {"reservation": 32 * MIB}}, "memory", "memory.soft_limit_in_bytes", str(32 * MIB),
-                 marks=pytest.mark.row(82)),
-    pytest.param({"memory": {"limit": 64 * MIB, "swap": 96 * MIB}}, "memory", "memory.memsw.limit_in_bytes",
-                 str(96 * MIB), marks=pytest.mark.row(83)),
-    pytest.param({"memory": {"limit": 64 * MIB, "swap": -1}}, "memory", "memory.memsw.limit_in_bytes", UNLIMITED,
-                 marks=pytest.mark.row(83)),
-    pytest.param({"memory": {"swappiness": 0}}, "memory", "memory.swappiness", "0", marks=pytest.mark.row(85)),
-    pytest.param({"memory": {"swappiness": 100}}, "memory", "memory.swappiness", "100", marks=pytest.mark.row(85)),
-    pytest.param({"memory": {"useHierarchy": True}}, "memory", "memory.use_hierarchy", "1", marks=pytest.mark.row(87)),
-    pytest.param({"memory": {"limit": 64 * MIB, "checkBeforeUpdate": True}}, "memory", "memory.limit_in_bytes",
-                 str(64 * MIB), marks=pytest.mark.row(88)),
-    pytest.param({"cpu": {"shares": 2}}, "cpu", "cpu.shares", "2", marks=pytest.mark.row(89)),
-    pytest.param({"cpu": {"shares": 262144}}, "cpu", "cpu.shares", "262144", marks=pytest.mark.row(89)),
-    pytest.param({"cpu": {"quota": 20000, "period": 50000}}, "cpu", "cpu.cfs_quota_us", "20000",
-                 marks=pytest.mark.row(90)),
-    pytest.param({"cpu": {"quota": -1, "period": 50000}}, "cpu", "cpu.cfs_period_us", "50000",
-                 marks=pytest.mark.row(90)),
-    pytest.param({"cpu": {"quota": 20000, "burst": 20000}}, "cpu", "cpu.cfs_burst_us", "20000",
-                 marks=pytest.mark.row(91)),
-    pytest.param({"cpu": {"cpus": "0", "mems": "0"}}, "cpuset", "cpuset.cpus", "0", marks=pytest.mark.row(93)),
-    pytest.param({"cpu": {"idle": 1}}, "cpu", "cpu.idle", "1", marks=pytest.mark.row(94)),
-    pytest.param({"pids": {"limit": 0}}, "pids", "pids.max", "1", marks=pytest.mark.row(95)),
-    pytest.param({"pids": {"limit": -1}}, "pids", "pids.max", "max", marks=pytest.mark.row(95)),
-    pytest.param({"pids": {"limit": 77}}, "pids", "pids.max", "77", marks=pytest.mark.row(95)),
-    pytest.param({"blockIO": {"weight": 10}}, "blkio", "blkio.bfq.weight", "10", marks=pytest.mark.row(96)),
-    pytest.param({"blockIO": {"weight": 1000}}, "blkio", "blkio.bfq.weight", "1000", marks=pytest.mark.row(96)),
+    ({"memory": {"limit": 64 * MIB}}, "memory", "memory.limit_in_bytes", str(64 * MIB)),
+    ({"memory": {"limit": -1}}, "memory", "memory.limit_in_bytes", UNLIMITED),
+    ({"memory": {"limit": 2**63 - 1}}, "memory", "memory.limit_in_bytes", UNLIMITED),
+    ({"memory": {"reservation": 32 * MIB}}, "memory", "memory.soft_limit_in_bytes", str(32 * MIB)),
+    ({"memory": {"limit": 64 * MIB, "swap": 96 * MIB}}, "memory", "memory.memsw.limit_in_bytes",
+     str(96 * MIB)),
+    ({"memory": {"limit": 64 * MIB, "swap": -1}}, "memory", "memory.memsw.limit_in_bytes", UNLIMITED),
+    ({"memory": {"swappiness": 0}}, "memory", "memory.swappiness", "0"),
+    ({"memory": {"swappiness": 100}}, "memory", "memory.swappiness", "100"),
+    ({"memory": {"useHierarchy": True}}, "memory", "memory.use_hierarchy", "1"),
+    ({"memory": {"limit": 64 * MIB, "checkBeforeUpdate": True}}, "memory", "memory.limit_in_bytes",
+     str(64 * MIB)),
+    ({"cpu": {"shares": 2}}, "cpu", "cpu.shares", "2"),
+    ({"cpu": {"shares": 262144}}, "cpu", "cpu.shares", "262144"),
+    ({"cpu": {"quota": 20000, "period": 50000}}, "cpu", "cpu.cfs_quota_us", "20000"),
+    ({"cpu": {"quota": -1, "period": 50000}}, "cpu", "cpu.cfs_period_us", "50000"),
+    ({"cpu": {"quota": 20000, "burst": 20000}}, "cpu", "cpu.cfs_burst_us", "20000"),
+    ({"cpu": {"cpus": "0", "mems": "0"}}, "cpuset", "cpuset.cpus", "0"),
+    ({"cpu": {"idle": 1}}, "cpu", "cpu.idle", "1"),
+    ({"pids": {"limit": 0}}, "pids", "pids.max", "1"),
+    ({"pids": {"limit": -1}}, "pids", "pids.max", "max"),
+    ({"pids": {"limit": 77}}, "pids", "pids.max", "77"),
+    ({"blockIO": {"weight": 10}}, "blkio", "blkio.bfq.weight", "10"),
+    ({"blockIO": {"weight": 1000}}, "blkio", "blkio.bfq.weight", "1000"),
 ]
 
 
+@pytest.mark.row(81, 82, 83, 85, 87, 88, 89, 90, 91, 93, 94, 95, 96)
 @pytest.mark.parametrize(("resources", "controller", "file", "expected"), FILES)
 def test_a_limit_is_in_the_kernels_file_at_create(capsule, box, resources, controller, file, expected):
     box.linux["resources"] = resources
@@ -158,13 +152,14 @@ def test_a_leaf_weight_needs_a_kernel_that_has_it(capsule, box):
 
 
 ABSENT = [
-    pytest.param("hugetlb", {"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}, marks=pytest.mark.row(100)),
-    pytest.param("net_cls", {"network": {"classID": 1048577}}, marks=pytest.mark.row(101)),
-    pytest.param("net_prio", {"network": {"priorities": [{"name": "lo", "priority": 5}]}}, marks=pytest.mark.row(101)),
-    pytest.param("rdma", {"rdma": {"mlx5_0": {"hcaHandles": 3}}}, marks=pytest.mark.row(102)),
+    ("hugetlb", {"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}),
+    ("net_cls", {"network": {"classID": 1048577}}),
+    ("net_prio", {"network": {"priorities": [{"name": "lo", "priority": 5}]}}),
+    ("rdma", {"rdma": {"mlx5_0": {"hcaHandles": 3}}}),
 ]
 
 
+@pytest.mark.row(100, 101, 102)
 @pytest.mark.row(107)
 @pytest.mark.parametrize(("controller", "resources"), ABSENT)
 def test_a_limit_without_its_controller_is_refused_before_anything_is_made(capsule, box, controller, resources):
@@ -176,29 +171,24 @@ def test_a_limit_without_its_controller_is_refused_before_anything_is_made(capsu
 
 
 REFUSED = [
-    pytest.param({"unified": {"memory.high": "1"}}, "linux.resources.unified: it needs cgroup v2",
-                 marks=pytest.mark.row(103)),
-    pytest.param({"unified": {"cgroup.procs": "1"}}, "moves or ends processes", marks=pytest.mark.row(103)),
-    pytest.param({"unified": {"../memory.high": "1"}}, "expected the name of a file in a cgroup",
-                 marks=pytest.mark.row(103)),
-    pytest.param({"memory": {"limit": 64 * MIB, "swap": 32 * MIB}}, "memory.swap: expected memory and swap together",
-                 marks=pytest.mark.row(83)),
-    pytest.param({"memory": {"swap": 32 * MIB}}, "memory.swap: it needs a memory limit", marks=pytest.mark.row(83)),
-    pytest.param({"memory": {"limit": -1, "swap": 32 * MIB}}, "memory.swap: it is less than the unlimited",
-                 marks=pytest.mark.row(83)),
-    pytest.param({"memory": {"limit": 2**63}}, "memory.limit: expected an integer", marks=pytest.mark.row(81)),
-    pytest.param({"memory": {"limit": 1}}, "bytes are in use", marks=pytest.mark.row(81)),
-    pytest.param({"memory": {"limit": 1, "checkBeforeUpdate": True}}, "rejecting memory limit 1",
-                 marks=pytest.mark.row(88)),
-    pytest.param({"cpu": {"shares": 262145}}, "the maximum is 262144", marks=pytest.mark.row(89)),
-    pytest.param({"cpu": {"period": 10}}, "write '10' to", marks=pytest.mark.row(90)),
-    pytest.param({"cpu": {"quota": 20000, "burst": 30000}}, "cpu.burst: expected at most the quota, 20000, got 30000",
-                 marks=pytest.mark.row(91)),
-    pytest.param({"cpu": {"cpus": "4095"}}, "write '4095' to", marks=pytest.mark.row(93)),
-    pytest.param({"hugepageLimits": [{"pageSize": "3MB", "limit": 1}]}, "hugetlb", marks=pytest.mark.row(100)),
+    ({"unified": {"memory.high": "1"}}, "linux.resources.unified: it needs cgroup v2"),
+    ({"unified": {"cgroup.procs": "1"}}, "moves or ends processes"),
+    ({"unified": {"../memory.high": "1"}}, "expected the name of a file in a cgroup"),
+    ({"memory": {"limit": 64 * MIB, "swap": 32 * MIB}}, "memory.swap: expected memory and swap together"),
+    ({"memory": {"swap": 32 * MIB}}, "memory.swap: it needs a memory limit"),
+    ({"memory": {"limit": -1, "swap": 32 * MIB}}, "memory.swap: it is less than the unlimited"),
+    ({"memory": {"limit": 2**63}}, "memory.limit: expected an integer"),
+    ({"memory": {"limit": 1}}, "bytes are in use"),
+    ({"memory": {"limit": 1, "checkBeforeUpdate": True}}, "rejecting memory limit 1"),
+    ({"cpu": {"shares": 262145}}, "the maximum is 262144"),
+    ({"cpu": {"period": 10}}, "write '10' to"),
+    ({"cpu": {"quota": 20000, "burst": 30000}}, "cpu.burst: expected at most the quota, 20000, got 30000"),
+    ({"cpu": {"cpus": "4095"}}, "write '4095' to"),
+    ({"hugepageLimits": [{"pageSize": "3MB", "limit": 1}]}, "hugetlb"),
 ]
 
 
+@pytest.mark.row(81, 83, 88, 89, 90, 91, 93, 100, 103)
 @pytest.mark.parametrize(("resources", "words"), REFUSED)
 def test_a_limit_that_cannot_be_is_refused_and_leaves_no_cgroup(capsule, box, resources, words):
     box.linux["resources"] = resources
