@@ -17,19 +17,10 @@ def _making_factory(root: str) -> Factory:
     return Factory(root, initialize=start_initialization)
 
 
-def _new_container(root: str, id: str, bundle: str):
-    from capsule.spec.load import load_config, read_file
-    from capsule.state import ids
-
-    ids.check_id(id)
-    config = load_config(read_file(f"{bundle}/config.json"))
-    return _making_factory(root).create(id, config, bundle=bundle)
-
-
-def _first_process(id: str, options: dict):
+def _first_process(options: dict):
     from capsule.runtime.process import Process
 
-    process = Process(init=True, id=id)
+    process = Process()
     for name, value in options.items():
         setattr(process, name, value)
     return process
@@ -39,11 +30,11 @@ def create(root: str, id: str, *, bundle: str, pid_file: str | None = None, cons
            pidfd_socket: str | None = None, preserve_fds: int = 0, no_pivot: bool = False,
            no_new_keyring: bool = False, systemd_cgroup: bool = False) -> None:
     """Create a container from a bundle; its first process waits for start."""
-    container = _new_container(root, id, bundle)
-    container.create(_first_process(id, {
+    container = _making_factory(root).create(id, bundle=bundle)
+    container.create(_first_process({
         "pid_file": pid_file, "console_socket": console_socket, "pidfd_socket": pidfd_socket,
         "preserve_fds": preserve_fds, "no_pivot": no_pivot, "no_new_keyring": no_new_keyring,
-        "systemd_cgroup": systemd_cgroup,
+        "systemd_cgroup": systemd_cgroup, "detach": True,
     }))
     container.close()
 
@@ -64,8 +55,8 @@ def run(root: str, id: str, *, bundle: str, pid_file: str | None = None, console
     """Create and start a container; in the foreground this process becomes the relay and does not return."""
     from capsule.runtime import relay
 
-    container = _new_container(root, id, bundle)
-    container.create(_first_process(id, {
+    container = _making_factory(root).create(id, bundle=bundle)
+    container.create(_first_process({
         "pid_file": pid_file, "console_socket": console_socket, "pidfd_socket": pidfd_socket,
         "preserve_fds": preserve_fds, "no_pivot": no_pivot, "no_new_keyring": no_new_keyring,
         "systemd_cgroup": systemd_cgroup, "detach": detach,
@@ -74,7 +65,7 @@ def run(root: str, id: str, *, bundle: str, pid_file: str | None = None, console
         container.start()
     except BaseException:
         if not keep:
-            _remove_failed(container)
+            container.abandon()
         raise
     if detach:
         container.close()
@@ -87,13 +78,6 @@ def run(root: str, id: str, *, bundle: str, pid_file: str | None = None, console
     container.close()
     relay.become(plan)
     return 1
-
-
-def _remove_failed(container) -> None:
-    """Remove a container whose start failed; a poststart failure has removed it already."""
-    if container.entry is not None and container.entry.exists():
-        container.process.terminate()
-        container.destroy(force=True)
 
 
 def launcher_argv(root: str, *words: str) -> list[bytes]:

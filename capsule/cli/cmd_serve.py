@@ -12,7 +12,7 @@ import posix
 from capsule import log
 from capsule._ext import json, proc
 from capsule.cli.scanner import Invocation
-from capsule.errors import CapsuleError, Unsupported
+from capsule.errors import Unsupported
 from capsule.init.start import start_initialization
 from capsule.protocol import request
 from capsule.runtime import destruction, relay
@@ -121,17 +121,14 @@ def _on_container(container, verb: str, document: dict):
 
 def _create(factory: Factory, document: dict, *, start: bool) -> tuple:
     """Create a container, and start it; a failed start leaves nothing."""
-    process = _process(document["process"], init=True)
+    process = _process(document["process"])
     config = load_config(json.dumps(document["config"]))
     container = factory.create(document["id"], config, bundle=document["bundle"])
-    container.create(process)
     try:
         if start:
-            try:
-                container.start()
-            except CapsuleError:
-                _destroy(container)
-                raise
+            container.run(process)
+        else:
+            container.create(process)
         plan = None if process.detach else relay.plan_for(container.process, container.console)
         if plan is not None:
             relay.add_record(plan, container, keep=True)
@@ -142,7 +139,7 @@ def _create(factory: Factory, document: dict, *, start: bool) -> tuple:
 
 def _exec(factory: Factory, document: dict) -> tuple:
     """Run a further process in a container."""
-    process = _process(document["process"], init=False)
+    process = _process(document["process"])
     container = factory.load(document["id"])
     try:
         child = container.exec(process)
@@ -152,17 +149,9 @@ def _exec(factory: Factory, document: dict) -> tuple:
         container.close()
 
 
-def _destroy(container) -> None:
-    """Remove a container that could not be started; its failure to start is what the caller hears."""
-    try:
-        container.destroy(force=True)
-    except CapsuleError as err:
-        log.warning(f"clean up after a failed start: {err}")
-
-
-def _process(fields: dict, *, init: bool) -> Process:
+def _process(fields: dict) -> Process:
     """Return the runtime's process of a request."""
-    process = Process(init=init)
+    process = Process()
     for name in _PLAIN:
         setattr(process, name, fields[name])
     for name in _OPTIONAL:

@@ -10,8 +10,9 @@ from capsule._ext import json, proc
 from capsule.client.process import Process
 from capsule.client.session import ProcessHandle, call, call_with_process
 from capsule.client.status import ContainerStatus
-from capsule.errors import CapsuleError, NotFound
+from capsule.errors import NotFound
 from capsule.linux import proc_stat
+from capsule.spec import first_process
 from capsule.spec.load import load_config
 from capsule.spec.model import Config
 from capsule.state.record import StateStorage
@@ -47,7 +48,7 @@ class Container:
 
     @property
     def config(self) -> Config:
-        """Its configuration, a copy."""
+        """Its configuration, a copy; once it was created, with what the first process changed."""
         return load_config(self._raw_config)
 
     def status(self) -> ContainerStatus:
@@ -139,13 +140,14 @@ class Container:
         return call(verb, self._root, self._id, **fields)
 
     def _begin(self, verb: str, process: Process | None) -> None:
-        """Create, with what the process changes in the config."""
+        """Create; the launcher changes in the config what the process gives."""
         process = Process() if process is None else process
         process.init, process.id = True, self._id
-        config = _with_process(self._raw_config, process)
+        config = json.loads(self._raw_config)
         handle = call_with_process(verb, self._root, self._id, process, config=config, bundle=self._bundle)
         with self._lock:
             self._handle = handle
+            self._raw_config = _with_process(self._raw_config, process)
 
     def _wait_for_stranger(self, timeout: float | None) -> None:
         """Wait for the end of a first process that is not our child, by pidfd."""
@@ -169,17 +171,9 @@ class Container:
             os.close(pidfd)
 
 
-def _with_process(raw_config: bytes, process: Process) -> dict:
-    """Return the config as JSON values, its process changed by what the caller gave."""
-    config = json.loads(raw_config)
-    assert isinstance(config, dict)  # load_config has read it
+def _with_process(raw_config: bytes, process: Process) -> bytes:
+    """Return the config as the launcher has changed it for this process."""
     given = process.to_request()
-    changes = {name: given[name] for name in ("args", "env", "cwd") if given[name] is not None}
-    if not changes:
-        return config
-    # Keys are matched as the reader of config.json matches them, regardless of case.
-    key = next((key for key in config if key.lower() == "process"), None)
-    if key is None or not isinstance(config[key], dict):
-        raise CapsuleError("create", process.id, "its config has no process to change")
-    kept = {name: value for name, value in config[key].items() if name.lower() not in changes}
-    return {**config, key: {**kept, **changes}}
+    if all(given[name] is None for name in ("args", "env", "cwd")):
+        return raw_config
+    return first_process.change(raw_config, given)

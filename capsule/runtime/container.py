@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import posix
 
-from capsule import cgroups
+from capsule import cgroups, log
 from capsule._ext import fdpass
 from capsule.cgroups import freezer
+from capsule.errors import CapsuleError, NotFound
 from capsule.linux import proc_stat
 from capsule.runtime import status as statuses
 from capsule.runtime.known_process import SIGKILL, ParentNoChildProcess
@@ -16,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from capsule.runtime.console import Keeper
     from capsule.runtime.parent_process import ParentChildProcess
+    from capsule.runtime.process import Process
     from capsule.state.record import StateStorage
     from capsule.state.store import Entry
 
@@ -25,12 +27,15 @@ _TRIES = 3  # looks at a frozen container; execs would have to come and go exact
 class Container:
     """One container: its entry in the store and, once created, its record.
 
-    Built by Factory. `config` is parsed from the record when it is first asked for: most verbs never do.
+    Built by Factory. `config` is parsed from the record when it is first asked for: most verbs never do. Its methods
+    are those of capsule.Container and raise the same errors; start, pause, resume and destroy want the container
+    locked: by its own create, or by Factory.load.
     """
 
-    __slots__ = ("store", "id", "bundle", "entry", "record", "process", "console", "initialize", "_config")
+    __slots__ = ("store", "id", "bundle", "entry", "record", "process", "console", "initialize", "_config",
+                 "_is_detached")
     if TYPE_CHECKING:
-        record: StateStorage  # None until it is created; no verb looks at it before
+        record: StateStorage  # None before it is created and after it is destroyed: see _recorded
 
     def __init__(self, store, id: str, *, bundle: str, initialize, config=None) -> None:
         self.store = store
@@ -42,6 +47,7 @@ class Container:
         self.console: Keeper | None = None  # of that run
         self.initialize = initialize  # S2's first Python: (initializer type, InitExecConfig)
         self._config = config
+        self._is_detached = False
 
     @property
     def root(self) -> str:
@@ -53,20 +59,32 @@ class Container:
         if self._config is None:
             from capsule.spec.load import load_config
 
-            self._config = load_config(self.record.config)
+            self._config = load_config(self._recorded().config)
         return self._config
 
-    def state(self):
-        """The record: StateStorage."""
+    def state(self) -> StateStorage:
+        """The record. Raises NotFound."""
+        return self._recorded()
+
+    def _recorded(self) -> StateStorage:
+        if self.record is None:
+            raise NotFound(f'container "{self.id}" does not exist')
         return self.record
+
+    @property
+    def init(self) -> ParentChildProcess | None:
+        """The first process, None where another run created it."""
+        return self.process
 
     def init_process(self) -> ParentNoChildProcess:
         """The first process, known by pid and start time."""
-        return ParentNoChildProcess(self.record.init_process_pid, self.record.init_process_start_time)
+        record = self._recorded()
+        return ParentNoChildProcess(record.init_process_pid, record.init_process_start_time)
 
     def manager(self):
         """The cgroups that the record names."""
-        return cgroups.from_record(self.record.cgroup_paths, self.record.cgroup_made)
+        record = self._recorded()
+        return cgroups.from_record(record.cgroup_paths, record.cgroup_made)
 
     def is_frozen(self) -> bool:
         """Tell whether the processes are frozen, without the rest of what a manager needs."""
@@ -74,7 +92,7 @@ class Container:
 
     def observe(self) -> int:
         """Ask the kernel for the status: nothing about it is remembered."""
-        record = self.record
+        record = self._recorded()
         if not proc_stat.is_alive(record.init_process_pid, record.init_process_start_time):
             return statuses.STOPPED
         if self.is_frozen() and self._is_paused():
@@ -121,7 +139,7 @@ class Container:
 
     def oci_state(self) -> dict:
         """The state as runtime-spec runtime.md#state has it, with runc's further keys."""
-        record = self.record
+        record = self._recorded()
         status = self.observe()
         state = {
             "ociVersion": record.oci_version,
@@ -140,13 +158,25 @@ class Container:
     # Each of these verbs has modules of its own, which the others need not load. The imports run in R, before any
     # clone; what S2 needs is then loaded.
 
-    def create(self, process) -> None:
+    def create(self, process: Process | None = None) -> None:
         """Create the container; its first process waits for start.
 
-        Raises CapsuleError; nothing is left then.
+        `args`, `env` and `cwd` of the process replace the config's. Raises CapsuleError; nothing is left then.
         """
         from capsule.runtime import creation
 
+        if process is None:
+            from capsule.runtime.process import Process
+
+            process = Process()
+        process.init, process.id = True, self.id
+        self._is_detached = process.detach
+        given = {"args": process.args, "env": process.env, "cwd": process.cwd}
+        if any([value is not None for value in given.values()]):
+            from capsule.spec import first_process
+            from capsule.spec.load import load_config
+
+            self._config = load_config(first_process.change(self.config.raw, given))
         creation.create(self, process)
 
     def start(self) -> None:
@@ -156,15 +186,30 @@ class Container:
         """
         from capsule.runtime import starting
 
+        self._recorded()
         starting.start(self)
 
-    def run(self, process) -> None:
-        """Create and start."""
+    def run(self, process: Process | None = None) -> None:
+        """Create and start. Raises what these raise; nothing is left then."""
         self.create(process)
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.abandon()
+            raise
 
-    def exec(self, process):
-        """Run a further process; returns its runtime.parent_process.ParentChildProcess, which is our child.
+    def abandon(self) -> None:
+        """Remove a container that this run created and could not start; the failure to start is what counts."""
+        try:
+            # After a failed poststart hook it has been removed already.
+            if self.process is not None and self.entry is not None and self.entry.exists():
+                self.process.terminate()
+                self.destroy(force=True)
+        except CapsuleError as err:
+            log.warning(f"clean up after a failed start: {err}")
+
+    def exec(self, process: Process) -> ParentChildProcess:
+        """Run a further process; returns it, our child, once its program has been executed.
 
         Raises BadTransition, ChildError.
         """
@@ -180,13 +225,21 @@ class Container:
         from capsule.runtime import destruction
 
         destruction.destroy(self, force=force)
+        self.record = None  # type: ignore[assignment]  # see above
 
-    def wait(self) -> int:
-        """Wait for the first process, our child of this run; returns its exit code."""
-        assert self.process is not None
-        return self.process.wait()
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait until the first process has ended; returns its exit status, 128 + signal where a signal ended it.
 
-    def signal(self, number: int, *, all: bool = False) -> None:
+        None where it is detached or another run created it. Raises TimeoutError after `timeout` seconds.
+        """
+        if self.process is not None:
+            status = self.process.wait(timeout)
+            return None if self._is_detached else status
+        if self.record is not None and not self.init_process().wait(-1 if timeout is None else int(timeout * 1000)):
+            raise TimeoutError("the process still runs")
+        return None
+
+    def signal(self, sig: int, all: bool = False) -> None:
         """Send a signal to the first process, with `all` to every process of the container.
 
         Raises BadTransition when it is stopped, KernelError.
@@ -194,20 +247,20 @@ class Container:
         status = self.observe()
         if status == statuses.STOPPED and all:
             # The shim kills what is left after the first process of a shared pid namespace has gone.
-            self._signal_cgroups(number)
+            self._signal_cgroups(sig)
             return
         statuses.new_container_status_behavior(status, self.id).kill()
-        if all or (number == SIGKILL and not self.record.extra.get("private_pids")):
-            self._signal_cgroups(number)
-        elif number == SIGKILL and status == statuses.PAUSED:
+        if all or (sig == SIGKILL and not self.record.extra.get("private_pids")):
+            self._signal_cgroups(sig)
+        elif sig == SIGKILL and status == statuses.PAUSED:
             from capsule.runtime import guard
 
             # A frozen process dies only once it is thawed (v1 freezer).
             guard.lock(self.entry, kill=True)
-            self.init_process().signal(number)
+            self.init_process().signal(sig)
             self.manager().thaw()
         else:
-            self.init_process().signal(number)
+            self.init_process().signal(sig)
 
     def _signal_cgroups(self, number: int) -> None:
         """Signal every process; freezing and thawing for that must not come between an exec's guard and its work."""

@@ -6,6 +6,10 @@ from capsule.errors import StateError
 from capsule.runtime.container import Container
 from capsule.state.store import Store
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from capsule.spec.model import Config
+
 
 class Factory:
     """The containers of one root.
@@ -21,8 +25,18 @@ class Factory:
         self.store = Store(runtime_root)
         self._initialize = initialize
 
-    def create(self, id: str, config, *, bundle: str) -> Container:
-        """Build a container that does not exist yet; nothing on the host changes before its `create`."""
+    def create(self, id: str, config: Config | None = None, *, bundle: str) -> Container:
+        """Build a container that does not exist yet; nothing on the host changes before its `create`.
+
+        None reads config.json of the bundle. Raises StateError for an id that is not valid, SpecError.
+        """
+        from capsule.state import ids
+
+        ids.check_id(id)
+        if config is None:
+            from capsule.spec.load import load_config, read_file
+
+            config = load_config(read_file(f"{bundle}/config.json"))
         return Container(self.store, id, bundle=bundle, initialize=self._initialize, config=config)
 
     def load(self, id: str, *, lock: bool = False) -> Container:

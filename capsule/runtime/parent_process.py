@@ -64,7 +64,7 @@ class ParentChildProcess(ParentProcess):
     """
 
     __slots__ = ("clone", "config", "start_hook", "initialize", "initializer_type", "id_maps", "patient", "stage_pid",
-                 "channel_fd", "signal_fd", "stage_pidfd", "deferred", "awaits_tail")
+                 "channel_fd", "signal_fd", "stage_pidfd", "deferred", "awaits_tail", "exit_status")
 
     def __init__(self, clone: tuple, config, start_hook: StartHook, *, initialize, initializer_type: str,
                  id_maps=None, patient: bool = False) -> None:
@@ -82,6 +82,7 @@ class ParentChildProcess(ParentProcess):
         self.stage_pidfd = -1  # of an S2 that the tail is cloned from: its death alone closes nothing
         self.deferred: list[tuple] = []  # messages of a process whose pid its maker has not told yet
         self.awaits_tail = False  # the tail will be a clone of S2, whose pid TAIL tells
+        self.exit_status: int | None = None  # once it was waited for
 
     def start(self) -> None:
         """Clone S1 and serve the children until the tail is ready (init) or has executed (exec).
@@ -270,9 +271,24 @@ class ParentChildProcess(ParentProcess):
                     pass
         self._reap()
 
-    def wait(self) -> int:
-        """Wait for the process; returns its exit code, 128 + signal when it was killed."""
-        return program.exit_code(self._reap())
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the process; returns its exit status, 128 + signal when it was killed.
+
+        Raises TimeoutError after `timeout` seconds.
+        """
+        if self.exit_status is None:
+            if timeout is not None:
+                self._wait_until_it_ends(timeout)
+            self.exit_status = program.exit_code(self._reap())
+        return self.exit_status
+
+    def _wait_until_it_ends(self, timeout: float) -> None:
+        pidfd = proc.pidfd_open(self.pid)
+        try:
+            if not proc.poll([(pidfd, proc.POLLIN)], int(timeout * 1000)):
+                raise TimeoutError("the process still runs")
+        finally:
+            posix.close(pidfd)
 
     def signal(self, number: int) -> None:
         """Send a signal to our child: its number cannot be reused before we reap it."""

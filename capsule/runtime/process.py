@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 class Process:
-    """The original's six fields, then what runc's flags add.
+    """The original's six fields, then what runc's flags add; the client's Process has the same names.
 
     args, env and cwd of None mean the config's own. All paths are absolute.
     """
@@ -19,12 +19,13 @@ class Process:
         "cgroup", "ignore_paused", "no_new_privs", "apparmor", "process_label",
     )
 
-    def __init__(self, *, init: bool = False, id: str = "") -> None:
-        self.args: list[str] | None = None
-        self.env: list[str] | None = None
-        self.cwd: str | None = None
+    def __init__(self, args: list[str] | None = None, *, env: list[str] | None = None, cwd: str | None = None,
+                 init: bool = False, detach: bool = False, id: str = "") -> None:
+        self.args = args
+        self.env = env
+        self.cwd = cwd
         self.init = init  # the container's first process
-        self.detach = True  # nobody stays to relay and reap
+        self.detach = detach  # nobody stays to relay and reap
         self.id = id  # the container's id, or the exec's
         self.spec: model.Process | None = None  # what is really run
         self.console_socket: str | None = None

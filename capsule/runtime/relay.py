@@ -38,7 +38,9 @@ def add_record(plan: relay_plan.RelayPlan, container, *, keep: bool) -> None:
     """Have the relay write down how the container ended: of one that goes only an end that was not exit 0."""
     plan.record_head = b'{"id":"' + container.id.encode() + b'",'
     if keep:
-        plan.record_fd = posix.dup(container.entry.dir_fd)
+        # Opened anew: a duplicate would hold the container's lock for as long as the relay lives.
+        plan.record_fd = posix.open(".", posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC,
+                                    dir_fd=container.entry.dir_fd)
         plan.record_name = stores.END.encode()
     else:
         plan.record_name = stores.end_path(container.root, container.id).encode("utf-8", "surrogateescape")
