@@ -157,22 +157,43 @@ static int finish(const struct capsule_mount_target *target, int source_fd,
 	return result;
 }
 
+/*
+ * Copy one word. mount(2) splits words at commas, which an SELinux context has; it takes quotes around that one,
+ * fsconfig(2) does not (mount(8)). Returns what follows the copy.
+ */
+static char *copy_word(char *to, const char *word)
+{
+	static const char context[] = "context=";
+	size_t key = sizeof(context) - 1;
+
+	if (strncmp(word, context, key) != 0 || word[key] == '"')
+		return stpcpy(to, word);
+	to = stpcpy(stpcpy(to, context), "\"");
+	return stpcpy(stpcpy(to, word + key), "\"");
+}
+
 /* NUL-separated words into a comma-separated string. NULL: too long for the kernel. */
 static char *join_data(const struct capsule_mount_new *new_mount)
 {
-	char *joined;
-	size_t i;
+	const char *word = new_mount->data, *end = word + new_mount->data_size;
+	char *joined, *to;
 
 	if (new_mount->data_size >= DATA_MAX)
 		return NULL;
-	joined = malloc(new_mount->data_size + 1);
+	/* Two quotes for every word are more than enough. */
+	joined = malloc(3 * new_mount->data_size + 1);
 	if (!joined)
 		return NULL;
-	for (i = 0; i < new_mount->data_size; i++)
-		joined[i] = new_mount->data[i] ? new_mount->data[i] : ',';
-	if (i > 0 && joined[i - 1] == ',')
-		i--; /* the last word's own terminator */
-	joined[i] = '\0';
+	*joined = '\0';
+	for (to = joined; word < end; word += strlen(word) + 1) {
+		if (to != joined)
+			*to++ = ',';
+		to = copy_word(to, word);
+	}
+	if ((size_t)(to - joined) >= DATA_MAX) {
+		free(joined);
+		return NULL;
+	}
 	return joined;
 }
 

@@ -90,3 +90,14 @@ def test_the_runtimes_affinity_is_taken_away_unless_the_config_says_otherwise(
     ([], ""), ([3], "3"), ([0, 1, 2, 7, 9, 8, 7], "0-2,7-9"), ([1, 3], "1,3")])
 def test_numbers_are_written_as_the_kernel_lists_them(listed, text) -> None:
     assert attributes.numbers(listed) == text
+
+
+@pytest.mark.row(26)
+def test_initial_is_set_by_the_process_itself_and_final_on_the_tail(monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(attributes.posix, "sched_setaffinity", lambda pid, cpus: seen.append((pid, cpus)))
+    wanted = made(is_exec=True, cpu_affinity=([0, 1], [3]))
+    wanted.set_own()
+    assert seen == [(0, [0, 1])]
+    wanted.set_on(77)
+    assert seen[1:] == [(77, [3])]

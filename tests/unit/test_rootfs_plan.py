@@ -282,3 +282,14 @@ def test_only_propagation_words_change_a_mount_that_is_there():
 def test_a_bind_cannot_have_options_of_a_file_system():
     with pytest.raises(CapsuleError):
         mount("/mnt", None, "/x", "bind", "size=1k")
+
+
+@pytest.mark.row(65)
+def test_new_file_systems_get_the_mount_label_and_others_do_not():
+    label = "system_u:object_r:container_file_t:s0:c1,c2"
+    given = [("tmpfs", ["mode=755"]), ("devpts", []), ("proc", []), ("sysfs", []), ("mqueue", []),
+             ("tmpfs", ["context=own"])]
+    made = plan(("linux.mountLabel", label), ("mounts", [
+        {"destination": f"/{kind}", "type": kind, "source": kind, "options": words} for kind, words in given]))
+    data = [operation.words for operation in made.prepare if type(operation).__name__ == "MountNew"]
+    assert data == [("mode=755", f"context={label}"), (f"context={label}",), (), (), (), ("context=own",)]

@@ -83,7 +83,7 @@ def make(
     if not has_mount_ns:
         _check_shared_tree(config)
     namespaces = tuple([kind for kind, path in config.namespaces])
-    planner = Planner(bundle, in_userns, namespaces, cgroup_mounts)
+    planner = Planner(bundle, in_userns, namespaces, cgroup_mounts, config.mount_label)
     for index, mount in enumerate(config.mounts):
         planner.add(mount, f"mounts[{index}]")
     prepare = _root_steps(config, has_mount_ns, no_pivot) + planner.prepare

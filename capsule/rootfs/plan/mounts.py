@@ -21,6 +21,8 @@ _COPY_UP = "tmpcopyup"
 _PSEUDO = ("proc", "sysfs", "tmpfs", "mqueue", "devpts", "cgroup", "cgroup2")
 #: May only stand on a real directory, or what is written to it lands elsewhere (CVE-2019-19921, CVE-2023-27561).
 _ORDINARY = ("proc", "sysfs")
+#: Labelled by the policy, each file by itself (man 8 mount, "context"); mqueue takes no context.
+_UNLABELLED = ("proc", "sysfs", "mqueue")
 #: The host's instance, to bind where a user namespace may not mount its own; and the namespace that it needs.
 _FALLBACKS = {"sysfs": ("/sys", "network"), "proc": ("/proc", "pid"), "mqueue": ("/dev/mqueue", "ipc")}
 #: Single files that lxcfs and its like replace; nothing else may be mounted inside /proc (CVE-2019-16884).
@@ -97,13 +99,16 @@ def _is_idmapped(mount, options) -> bool:
 class Planner:
     """What all mounts of one config are planned with."""
 
-    __slots__ = ("bundle", "in_userns", "namespaces", "cgroup_mounts", "prepare", "finish", "idmaps")
+    __slots__ = ("bundle", "in_userns", "namespaces", "cgroup_mounts", "label", "prepare", "finish", "idmaps")
 
-    def __init__(self, bundle: str, in_userns: bool, namespaces: tuple[str, ...], cgroup_mounts: list) -> None:
+    def __init__(
+        self, bundle: str, in_userns: bool, namespaces: tuple[str, ...], cgroup_mounts: list, label: str | None = None
+    ) -> None:
         self.bundle = bundle
         self.in_userns = in_userns
         self.namespaces = namespaces  # the types that the container has of its own
         self.cgroup_mounts = cgroup_mounts
+        self.label = label  # linux.mountLabel
         self.prepare: list[Operation] = []
         self.finish: list[Operation] = []
         self.idmaps: list[tuple] = []  # see RootfsPlan
@@ -185,7 +190,7 @@ class Planner:
         inherit = fstype == "tmpfs" and not any([word.startswith("mode=") for word in options.data])
         self.prepare.append(
             MountNew(
-                destination, fstype, mount.source, tuple(options.data), sb_flags, attr, defer, inherit,
+                destination, fstype, mount.source, self._data(fstype, options.data), sb_flags, attr, defer, inherit,
                 None if idmap else self._fallback(fstype), fstype in _ORDINARY,
                 destination in _ON_PROC or destination == "/proc",
                 _COPY_UP in options.extensions, idmap,
@@ -193,6 +198,12 @@ class Planner:
         )  # fmt: skip
         if defer:
             self.finish.append(FinishReadonly(destination))
+
+    def _data(self, fstype: str, given: list[str]) -> tuple[str, ...]:
+        """Add the label that every file of a new file system gets; a mount's own option counts more."""
+        if self.label is None or fstype in _UNLABELLED or any([word.startswith("context=") for word in given]):
+            return tuple(given)
+        return (*given, f"context={self.label}")
 
     def _idmap(self, mount, options) -> int:
         """Return the flags of capsule.rootfs.idmap for a mount."""
