@@ -102,7 +102,7 @@ def exec_(root: str, id: str, *, process_file: str | None = None, args: list[str
     if process_file:
         from capsule.spec.load import load_process, read_file
 
-        process.spec = load_process(read_file(process_file))
+        process.spec = load_process(read_file(process_file, wait=True))
     process.args, process.cwd, process.env, process.user, process.tty = args, cwd, env, user, tty
     process.additional_gids, process.caps, process.cgroup = additional_gids or [], caps or [], cgroup or []
     process.detach, process.pid_file, process.console_socket = detach, pid_file, console_socket

@@ -151,19 +151,18 @@ class Manager:
 
             limits.apply_late(self.paths, resources)
 
-    def update(self, resources: dict, previous: dict) -> None:
-        """Change limits of a container that runs: all that are named, or after an error none.
+    def update(self, resources: dict) -> None:
+        """Change limits of a container that runs; what is not named keeps its value, cgroups.undo takes it back.
 
-        `previous` are the limits in force as far as they are known. Raises SpecError, CgroupError, Unsupported.
+        Raises SpecError, CgroupError, Unsupported.
         """
         if not resources:
             return
         self.check(resources, update=True)
-        from capsule.cgroups import limits, undo
+        from capsule.cgroups import limits
 
-        with undo.Undo():
-            limits.apply_early(self.paths, resources)
-            limits.apply_late(self.paths, resources)
+        limits.apply_early(self.paths, resources)
+        limits.apply_late(self.paths, resources)
 
     # Joining
 

@@ -65,7 +65,7 @@ def _document(path: str) -> dict:
     """Read the limits from a file, `-` being standard input."""
     from capsule.spec.load import load_resources, read_file
 
-    resources = load_resources(read_file(_STDIN if path == "-" else absolute(path)))
+    resources = load_resources(read_file(_STDIN if path == "-" else absolute(path), wait=True))
     if resources.pop("devices", None):
         # Engines send the whole section of a container that they change one number of; runc leaves devices alone, too.
         log.warning("update leaves device rules as they are")

@@ -195,6 +195,10 @@ def create(container, process) -> None:
     """
     # From here on no signal ends us half-way: the first is read while the children are served.
     proc.block_signals(FORWARDED)
+    if b"LISTEN_FDS" in posix.environ:
+        from capsule.runtime import listen_fds
+
+        listen_fds.take(container.config, process)
     blueprint = draw(container, process)
     keeper = console.Keeper(process)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from capsule.cgroups import undo
 from capsule.errors import CapsuleError, StateError, Unsupported
 from capsule.linux import mountinfo
 from capsule.runtime import status as statuses
@@ -20,10 +21,9 @@ def update(container, resources: dict) -> None:
     status = container.observe()
     if status == statuses.STOPPED:
         raise statuses.not_running("update", container.id)
-    previous = in_force(container)
-    merged = merge(previous, resources)
-    container.manager().update(resources, previous)
-    container.record.extra["resources"] = merged
+    with undo.Undo():
+        container.manager().update(resources)
+    container.record.extra["resources"] = merge(in_force(container), resources)
     container.entry.save(container.record)
 
 

@@ -33,7 +33,8 @@ def features(*, annotations: dict[str, str] | None = None) -> dict:
         "linux": {
             "namespaces": sorted(NAMESPACES),
             "capabilities": list(CAPABILITIES),
-            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+            # On v2 containers run, but without limits: those are refused.
+            "cgroup": {"v1": True, "v2": False, "systemd": False, "systemdUser": False, "rdma": True},
             "seccomp": _seccomp(),
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},

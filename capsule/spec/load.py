@@ -26,7 +26,7 @@ SIZE_MAX = 16 << 20
 S_IFMT = 0o170000
 READABLE = (0o100000, 0o010000, 0o140000)  # a regular file, a pipe, a socket
 
-# Without O_NONBLOCK a fifo that nobody writes to would hold us for ever.
+# Without O_NONBLOCK a fifo that nobody writes to would hold us for ever: a bundle's maker must not be able to do that.
 _OPEN = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOCTTY | posix.O_NONBLOCK
 
 
@@ -151,15 +151,16 @@ def _check_annotations(annotations: dict[str, str]) -> dict[str, str]:
     return annotations
 
 
-def read_file(path: str | int) -> bytes:
+def read_file(path: str | int, *, wait: bool = False) -> bytes:
     """Read a whole document from a path, or from an fd that stays open; at most 16 MiB.
 
+    With `wait`, a named pipe is waited for until somebody opens its other end.
     Raises CapsuleError: `open PATH: cause`; for a bundle without config.json in runc's words.
     """
     if isinstance(path, int):
         return _read_fd(path, f"file descriptor {path}")
     try:
-        fd = posix.open(path.encode("utf-8", "surrogateescape"), _OPEN)
+        fd = posix.open(path.encode("utf-8", "surrogateescape"), _OPEN & ~posix.O_NONBLOCK if wait else _OPEN)
     except OSError as err:
         if err.errno == errno.ENOENT and (path == "config.json" or path.endswith("/config.json")):
             raise _no_config(path.rpartition("/")[0]) from err

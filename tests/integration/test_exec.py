@@ -188,6 +188,7 @@ def test_the_pid_file_is_the_execs_pid_in_the_callers_directory(capsule, box, wo
 @pytest.mark.rival(runc="1.1.5 forgets the umask")
 # --process
 
+@pytest.mark.row(179)
 def test_a_process_file_is_the_whole_process(probe_process):
     facts = probe_process(user={"uid": 7, "gid": 8, "additionalGids": [9], "umask": 0o77},
                           cwd="/usr", env=["ONE=1", "HOME=/h"],
@@ -213,6 +214,7 @@ def test_a_process_without_env_has_a_home(capsule, box, workdir):
     assert facts["env"] == ["HOME=/root"]
 
 
+@pytest.mark.row(179)
 def test_a_process_file_may_be_a_pipe(capsule, box):
     reader, writer = os.pipe()
     os.write(writer, json.dumps(process(args=["/payload", "exit", "6"])).encode())
@@ -221,6 +223,16 @@ def test_a_process_file_may_be_a_pipe(capsule, box):
         capsule.exec(box, flags=["--process", f"/dev/fd/{reader}"], pass_fds=[reader], rc=6)
     finally:
         os.close(reader)
+
+
+@pytest.mark.row(179)
+def test_a_process_file_may_be_standard_input_or_a_named_pipe(capsule, box, workdir):
+    text = json.dumps(process(args=["/payload", "exit", "7"])).encode()
+    capsule.exec(box, flags=["--process", "/dev/stdin"], stdin=text, rc=7)
+    os.mkfifo(workdir / "fifo")
+    running = capsule.spawn_exec(box, flags=["--process", workdir / "fifo"])
+    (workdir / "fifo").write_bytes(text)  # opens when the runtime has
+    assert running.wait().rc == 7
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{", b'{"args": ["x"], "cwd": "relative"}',

@@ -200,6 +200,7 @@ def test_delete_force_ends_a_running_container(capsule, bundle):
     wait_until(lambda: not is_alive(pid))
 
 
+@pytest.mark.row(174)
 def test_delete_kills_a_created_container(capsule, bundle):
     box = bundle(["/payload", "pause"])
     capsule.create(box)
@@ -217,6 +218,7 @@ def test_delete_force_of_an_unknown_container_succeeds(capsule):
     capsule.delete("nobody", "--force")
 
 
+@pytest.mark.row(177)
 def test_kill_takes_a_number_a_name_and_a_full_name(capsule, bundle):
     box = bundle().args("/payload", "trap")
     running = capsule.spawn_run(box)
@@ -256,6 +258,7 @@ def test_kill_of_an_unknown_container_names_it(capsule):
     assert "does not exist" in capsule.kill("nobody", "KILL", rc=1).err
 
 
+@pytest.mark.row(177)
 @pytest.mark.parametrize("word", ["NOSUCH", "999", "SIG"])
 def test_kill_refuses_what_is_no_signal(capsule, bundle, word):
     box = bundle(["/payload", "pause"])
@@ -288,6 +291,7 @@ def test_roots_are_worlds_apart(capsule, bundle, workdir):
     capsule.call("--root", workdir / "other", "state", box.id, rc=1, root=False)
 
 
+@pytest.mark.row(180)
 def test_list_shows_what_exists(capsule, bundle):
     first, second = bundle(["/payload", "pause"]), bundle(["/payload", "pause"])
     capsule.create(first)
@@ -299,6 +303,7 @@ def test_list_shows_what_exists(capsule, bundle):
     assert row[1:4] == [str(capsule.pid(second)), "running", str(second.path)]
 
 
+@pytest.mark.row(180)
 @pytest.mark.rival(crun="prints other keys")
 def test_list_as_json_is_one_line_with_keys_in_order(capsule, bundle):
     box = bundle(["/payload", "pause"])
@@ -310,6 +315,7 @@ def test_list_as_json_is_one_line_with_keys_in_order(capsule, bundle):
     assert (row["id"], row["status"], row["pid"]) == (box.id, "created", capsule.pid(box))
 
 
+@pytest.mark.row(180)
 def test_ps_as_json_is_the_pids_on_the_host(capsule, bundle):
     box = bundle(["/payload", "children", "3"])
     running = capsule.spawn_run(box)
@@ -322,6 +328,7 @@ def test_ps_as_json_is_the_pids_on_the_host(capsule, bundle):
     running.wait()
 
 
+@pytest.mark.row(180)
 @requires("ps")
 def test_ps_prints_a_table_of_the_containers_processes(capsule, bundle):
     box = bundle(["/payload", "pause"])
@@ -342,6 +349,7 @@ def test_an_orphan_in_the_container_dies_with_its_first_process(capsule, bundle)
     wait_until(lambda: not any(map(is_alive, pids)))
 
 
+@pytest.mark.row(177)
 def test_kill_all_reaches_every_process(capsule, bundle):
     box = bundle(["/payload", "children", "3"]).without_namespace("pid")
     running = capsule.spawn_run(box)

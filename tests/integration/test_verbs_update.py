@@ -192,6 +192,7 @@ def test_a_document_that_is_none_is_refused(capsule, box, text, words):
     assert words in update(capsule, box, "-r", "-", stdin=text, rc=1).err
 
 
+@pytest.mark.row(176)
 def test_kernel_memory_is_ignored_with_a_warning(capsule, box):
     result = update(capsule, box, "--kernel-memory", "50M", "--pids-limit", "8")
     assert "level=warning" in result.err
