@@ -127,6 +127,10 @@ COMMANDS = (
         "why", "cmd_why", (0, 1), True, "[container-id]", "tell the last failure of a container, or of all",
         (("json", ("json",), FLAG, "", "print JSON"),),
     ),
+    (
+        "doctor", "cmd_doctor", (0, 0), True, "", "try what containers need of this machine",
+        (("json", ("json",), FLAG, "", "print JSON"),),
+    ),
     ("features", "cmd_features", (0, 0), True, "", "print what this build supports", ()),
     ("pause", "cmd_pause", (1, 1), True, "<container-id>", "suspend the processes of a container", ()),
     ("resume", "cmd_resume", (1, 1), True, "<container-id>", "resume the processes of a container", ()),

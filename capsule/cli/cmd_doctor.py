@@ -1,0 +1,28 @@
+"""doctor: try what containers need of this machine."""
+
+from __future__ import annotations
+
+from capsule.cli import output
+from capsule.cli.paths import runtime_root
+from capsule.cli.scanner import Invocation
+from capsule.runtime import doctor
+
+_UNWELL = 1  # exit status
+
+
+def run(invocation: Invocation) -> int:
+    """Print a line for each subject; succeed if all works that every container needs."""
+    found = doctor.examine(runtime_root(invocation))
+    if invocation.options["json"]:
+        rows = [{name: getattr(finding, name) for name in ("subject", "status", "detail", "repair")
+                 if getattr(finding, name)} for finding in found]
+        output.print_json({"ok": doctor.is_well(found), "findings": rows}, pretty=True)
+    else:
+        width = max([len(finding.subject) for finding in found])
+        output.print_out("".join([_line(finding, width) + "\n" for finding in found]))
+    return 0 if doctor.is_well(found) else _UNWELL
+
+
+def _line(finding: doctor.Finding, width: int) -> str:
+    line = f"{finding.status:<8} {finding.subject:<{width}}  {finding.detail}".rstrip()
+    return f"{line}; repair: {finding.repair}" if finding.repair else line
