@@ -252,7 +252,7 @@ def _make(container, blueprint: Blueprint, keeper) -> None:
     )
     container.process = child
     child.start()
-    for fd in (start_fd, unified_fd, orders.agent_fd, *tasks_fds):
+    for fd in (start_fd, unified_fd, *tasks_fds):
         if fd >= 0:
             posix.close(fd)
 

@@ -107,7 +107,7 @@ def _start(container, process, orders: InitExecConfig, manager, *, patient: bool
                                    initialize=container.initialize, initializer_type=EXEC, patient=patient)
         child.start()
     finally:
-        for fd in (unified_fd, orders.agent_fd, *tasks_fds, *[fd for fd, _ in joins]):
+        for fd in (unified_fd, *tasks_fds, *[fd for fd, _ in joins]):
             if fd >= 0:
                 posix.close(fd)
     container.console = keeper

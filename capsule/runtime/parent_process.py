@@ -19,7 +19,7 @@ _SILENCE_MS = 60_000  # how long our own stages may say nothing
 _AT_FDCWD = -100
 
 # Signals that end a create before it is done: HUP INT QUIT TERM.
-_ABORTING = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14
+ABORTING = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14
 # Kept pending for the relay, or for nobody: everything but KILL, STOP, CHLD and the synchronous ones.
 FORWARDED = ~(1 << 8 | 1 << 18 | 1 << 16 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 30) & (1 << 64) - 1
 
@@ -93,7 +93,7 @@ class ParentChildProcess(ParentProcess):
             raise ChildError("clone", "stage 1", "this process has more than one thread")
         unshare, joins, unified_fd, tasks_fds, offsets = self.clone
         proc.block_signals(FORWARDED)
-        self.signal_fd = proc.signalfd(_ABORTING)
+        self.signal_fd = proc.signalfd(ABORTING)
         self.channel_fd, child_fd = fdpass.seqpacket_pair()
         self.config.sync_fd = child_fd
         # Sealed here and not in S2: a program that root of a user namespace owned would belong to that namespace,
@@ -107,6 +107,9 @@ class ParentChildProcess(ParentProcess):
                 self.initialize(self.initializer_type, self.config)
             posix.close(child_fd)
             posix.close(self.config.program_fd)
+            if self.config.agent_fd >= 0:
+                # An agent may read to the end of the connection before it answers what the tail waits for.
+                posix.close(self.config.agent_fd)
             proc.stop_point("r-cloned")
             self._serve()
         except OSError as err:

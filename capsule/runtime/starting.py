@@ -19,7 +19,7 @@ _DEATH_MS = 1000  # how long a tail that reported its failure may take to go
 def start(container) -> None:
     """Have the tail execute the program; returns when execve(2) has happened.
 
-    Raises BadTransition, ChildError, HookError: startContainer's, or poststart's after the container was
+    Raises BadTransition, ChildError, Interrupted, HookError: startContainer's, or poststart's after the container was
     destroyed. The container's entry is locked by the caller.
     """
     extra = container.record.extra
@@ -63,6 +63,8 @@ def _execute(container, fd: int) -> CapsuleError | None:
             # What stops it now would keep us here for as long: nobody else's signal may block a verb.
             while not proc.poll([(fd, proc.POLLIN)], _LOOK_MS):
                 _refuse_stopped(container, "it starts when SIGCONT lets it go on")
+        elif _waits_for_others(container.config):
+            _await_or_signal(fd)
         kind, payload, _ = messages.receive(fd)
     except OSError as err:
         raise ChildError("start", container.id, "its first process died", errno=0) from err
@@ -73,6 +75,27 @@ def _execute(container, fd: int) -> CapsuleError | None:
     if kind != 0:
         raise ChildError("start", container.id, f"unexpected message {kind} of its first process")
     return None
+
+
+def _waits_for_others(config) -> bool:
+    """Tell whether a hook, or an agent that answers system calls, may keep the tail from executing the program."""
+    return "startContainer" in config.hooks or (config.seccomp is not None and "listenerPath" in config.seccomp)
+
+
+def _await_or_signal(fd: int) -> None:
+    """Wait for the tail's word in the run that created it, where signals are kept for the relay.
+
+    Raises Interrupted for one of those that end a create.
+    """
+    from capsule.runtime import parent_process
+
+    signal_fd = proc.signalfd(parent_process.ABORTING)
+    try:
+        ready = [ready_fd for ready_fd, _ in proc.poll([(fd, proc.POLLIN), (signal_fd, proc.POLLIN)], -1)]
+        if fd not in ready:
+            raise parent_process.Interrupted(proc.read_signal(signal_fd))
+    finally:
+        posix.close(signal_fd)
 
 
 def _poststart(container) -> None:

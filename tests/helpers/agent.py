@@ -16,7 +16,8 @@ from pathlib import Path
 
 NOTIF_RECV, NOTIF_SEND, NOTIF_SIZE = 0xC0502100, 0xC0182101, 80
 CONTINUE = 1  # SECCOMP_USER_NOTIF_FLAG_CONTINUE
-Answer = Callable[[int, int], int]  # (number of the call, pid) to errno; 0 lets the call happen
+# (number of the call, pid) to errno; 0 lets the call happen, None leaves it without an answer
+Answer = Callable[[int, int], int | None]
 
 
 class Agent:
@@ -96,6 +97,8 @@ class Agent:
             cookie, pid, _, call = struct.unpack_from("=QIIi", notification)
             self.calls.append(call)
             number = self.answer(call, pid)
+            if number is None:
+                return
             fcntl.ioctl(listener, NOTIF_SEND, struct.pack("=QqiI", cookie, 0, -number, 0 if number else CONTINUE))
         except OSError as err:
             if err.errno != errno.ENOENT:  # the caller died meanwhile

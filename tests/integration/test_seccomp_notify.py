@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 
 import pytest
 from helpers.agent import Agent
@@ -197,3 +198,49 @@ def test_a_state_larger_than_a_socket_takes_at_once(capsule, bundle, place):
     with Agent(place) as agent:
         capsule.run(box, timeout=30)
     assert json.dumps(agent.states).count("m" * 1_000_000) == 1
+
+
+@pytest.mark.row(130)
+@pytest.mark.parametrize("verb", ["run", "run --detach", "exec"])
+def test_an_agent_that_never_answers_does_not_hold_a_verb_that_is_told_to_end(capsule, bundle, place, verb):
+    box = watched(bundle(["/payload", "pause"]), place, "execve")
+    silent = verb != "exec"
+    with Agent(place, lambda call, pid: None if silent else 0) as agent:
+        if verb == "exec":
+            capsule.start_container(box)
+            silent, before = True, len(agent.calls)
+            running = capsule.spawn_exec(box, "/payload", "exit", "0")
+        else:
+            before = 0
+            running = capsule.spawn_run(box, *verb.split()[1:])
+        wait_until(lambda: len(agent.calls) > before)
+        os.kill(running.pid, signal.SIGTERM)
+        assert running.wait(20).rc == (255 if verb == "exec" else 128 + signal.SIGTERM)
+        if verb == "exec":
+            assert len(capsule.ps(box, "--format", "json").json) == 1
+        else:
+            assert not capsule.exists(box)
+
+
+@pytest.mark.row(130)
+def test_a_start_that_waits_for_an_agent_can_be_ended_and_the_container_killed(capsule, bundle, place):
+    box = watched(bundle(["/payload", "pause"]), place, "execve")
+    with Agent(place, lambda call, pid: None) as agent:
+        capsule.create(box)
+        running = capsule.spawn("start", box.id)
+        wait_until(lambda: agent.calls)
+        capsule.kill(box, "KILL")
+        running.wait(20)
+        capsule.wait_status(box, "stopped")
+        capsule.delete(box)
+
+
+@pytest.mark.row(130, 131)
+def test_an_exec_whose_execve_is_notified(capsule, bundle, place):
+    """The agent reads its connection to the end before it answers: nobody else may keep that open."""
+    box = watched(bundle(["/payload", "pause"]), place, "execve", "capset", "write")
+    box.process["noNewPrivileges"] = False
+    with Agent(place) as agent:
+        capsule.start_container(box)
+        assert capsule.exec(box, "/payload", "syscall", str(MKDIR), "0", timeout=30).json == {"errno": errno.EFAULT}
+    assert agent.calls.count(EXECVE) == 2
