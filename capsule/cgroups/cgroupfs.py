@@ -11,6 +11,10 @@ import time
 
 from capsule.errors import CgroupError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
 REMOVE_TIMEOUT_NS = 5_000_000_000
 
 _WRITE = posix.O_WRONLY | posix.O_CLOEXEC
@@ -19,7 +23,7 @@ _DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLO
 _CHUNK = 1 << 16
 
 #: Is told (directory, name, values) of each write beforehand; cgroups.undo sets it while limits are changed.
-before_write = None
+before_write: Callable[[str, str, Sequence[str]], None] | None = None
 
 
 def write(directory: str, name: str, value: str) -> None:

@@ -24,6 +24,7 @@ GLOBAL_OPTIONS = (
     ("systemd_cgroup", ("systemd-cgroup",), FLAG, "", "let systemd make the cgroups"),
     ("rootless", ("rootless",), TEXT, "WORD", "ignore missing cgroup permissions: auto (default), true, false"),
     ("cgroup_manager", ("cgroup-manager",), TEXT, "NAME", "cgroupfs (default), systemd or disabled"),
+    ("criu", ("criu",), TEXT, "FILE", "accepted; nothing here starts criu"),
     ("version", ("version", "v"), FLAG, "", "print the version and exit"),
 )
 

@@ -36,7 +36,7 @@ def test_engine_create_is_read_field_by_field():
     assert invocation.positionals == ["cafe"]
     assert invocation.globals == {
         "root": "/r", "log": "/l", "log_format": "json", "debug": False, "systemd_cgroup": False, "rootless": "",
-        "cgroup_manager": "", "version": False,
+        "cgroup_manager": "", "criu": "", "version": False,
     }
     assert invocation.options == {
         "bundle": "/b", "console_socket": "/s", "pidfd_socket": "", "pid_file": "/p", "no_pivot": False,
