@@ -38,7 +38,7 @@ class Initializer:
         return data, answer_fds
 
     def request_source(self, path: str, flags: int) -> int:
-        """Ask R, which has the host's privilege, for a detached mount of a host path (flags: capsule.rootfs.idmap)."""
+        """Ask R, which has the host's privilege, for a detached mount of a host path (flags: see messages)."""
         payload = messages.word(flags) + path.encode("utf-8", "surrogateescape")
         _, fds = self.ask(messages.SOURCE, payload)
         if len(fds) != 1:

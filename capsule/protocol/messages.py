@@ -28,6 +28,11 @@ STOP = 14
 NAMES = ("", "USERMAP", "TIMENS", "STAGE2", "HOOKS", "SOURCE", "CONSOLE", "READY", "ERROR", "ACK", "TAIL",
          "START", "EXITED", "FAILED", "STOP")
 
+#: The flags of SOURCE: with what is mounted below; ids mapped, as the map says whose number (of RootfsPlan.idmaps)
+#: stands from bit 8 on; and of all that is mounted below as well.
+RECURSIVE, MAPPED, MAPPED_TREE = 1, 2, 4
+_MAP_SHIFT = 8
+
 MAX_SIZE = 65536  # bytes, header included
 _HEADER = 8
 
@@ -57,6 +62,16 @@ def receive(fd: int) -> tuple[int, bytes, list[int]]:
 def words(payload: bytes) -> list[int]:
     """Read a payload as unsigned 32-bit words."""
     return [int.from_bytes(payload[at:at + 4], sys.byteorder) for at in range(0, len(payload) - 3, 4)]
+
+
+def mapped_source(index: int, tree: bool) -> int:
+    """Return the flags of SOURCE for a mount whose ids are mapped."""
+    return MAPPED | (MAPPED_TREE if tree else 0) | index << _MAP_SHIFT
+
+
+def map_index(flags: int) -> int:
+    """Return the number of the map that flags with MAPPED name."""
+    return flags >> _MAP_SHIFT
 
 
 def word(value: int) -> bytes:

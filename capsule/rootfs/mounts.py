@@ -11,7 +11,7 @@ import posix
 
 from capsule._ext import mountapi, openbeneath
 from capsule.errors import MountError
-from capsule.rootfs import idmap as flag_words
+from capsule.protocol import messages
 from capsule.rootfs.operations import READ_ONLY, S_IFDIR, S_IFMT, Context, Operation, failed
 
 PROC_SUPER_MAGIC = 0x9FA0
@@ -29,7 +29,7 @@ def is_dir(fd: int) -> bool:
 
 def open_source(ctx: Context, path: str, recursive: bool, idmap: int = 0) -> tuple[int, bool]:
     """Open what is to be bound; (fd, whether it is a detached mount that R made). Raises OSError."""
-    flags = idmap | (flag_words.RECURSIVE if recursive else 0)
+    flags = idmap | (messages.RECURSIVE if recursive else 0)
     if idmap:
         return ctx.request_source(path, flags), True
     try:
@@ -94,7 +94,7 @@ class MountNew(Operation):
         self.ordinary = ordinary  # no link may lead to it (proc, sysfs)
         self.allowed_on_proc = allowed_on_proc
         self.copy_up = copy_up  # tmpfs: it begins with a copy of what it covers
-        self.idmap = idmap  # see capsule.rootfs.idmap
+        self.idmap = idmap  # flags of SOURCE (capsule.protocol.messages); 0: none
 
     def describe(self) -> str:
         return f"mount {self.fstype} on {self.destination}"
@@ -133,7 +133,7 @@ class MountNew(Operation):
             return mountapi.place_new(
                 target_fd, ctx.root_fd, self.destination, self.fstype, self.source, words, self.sb_flags, self.attr,
                 ctx.proc_fd, self.copy_up and not created, ctx.pid_namespace if self.fstype == "proc" else 0,
-                ctx.idmaps[flag_words.index_of(self.idmap)] if self.idmap else 0,
+                ctx.idmaps[messages.map_index(self.idmap)] if self.idmap else 0,
             )  # fmt: skip
         except OSError as err:
             if self.fallback is None or err.errno not in _REFUSED:
@@ -157,7 +157,7 @@ class MountBind(Operation):
         self.attr = attr
         self.allowed_on_proc = allowed_on_proc
         self.must_be_proc = must_be_proc  # the destination is /proc
-        self.idmap = idmap  # see capsule.rootfs.idmap
+        self.idmap = idmap  # flags of SOURCE (capsule.protocol.messages); 0: none
 
     def describe(self) -> str:
         mapped = " with mapped ids" if self.idmap else ""

@@ -10,7 +10,7 @@ import posix
 
 from capsule._ext import idmap
 from capsule.errors import KernelError, SpecError
-from capsule.rootfs import idmap as flag_words
+from capsule.protocol import messages
 from capsule.runtime import namespaces
 
 _CAUSES = {
@@ -79,7 +79,7 @@ def _merged(mappings: list[tuple]) -> list[tuple]:
 def apply(mount_fd: int, path: str, flags: int, fds: list[int]) -> None:
     """Map the ids of a detached mount of a host path. Raises KernelError."""
     try:
-        idmap.apply(mount_fd, fds[flag_words.index_of(flags)], bool(flags & flag_words.TREE))
+        idmap.apply(mount_fd, fds[messages.map_index(flags)], bool(flags & messages.MAPPED_TREE))
     except OSError as err:
         number = err.errno or 0
         raise KernelError("map the ids of mount source", path, _CAUSES.get(number, ""), errno=number) from err

@@ -10,7 +10,6 @@ from capsule.errors import CapsuleError, ChildError, KernelError
 from capsule.linux import program
 from capsule.protocol import messages
 from capsule.protocol.init_config import EXEC
-from capsule.rootfs import idmap as flag_words
 from capsule.runtime import tail_error
 from capsule.runtime.known_process import SIGKILL, ParentProcess
 
@@ -241,11 +240,11 @@ class ParentChildProcess(ParentProcess):
         flags = messages.words(payload[:4])[0]
         path = payload[4:].decode("utf-8", "surrogateescape")
         try:
-            fd = mountapi.clone(_AT_FDCWD, path, bool(flags & flag_words.RECURSIVE))
+            fd = mountapi.clone(_AT_FDCWD, path, bool(flags & messages.RECURSIVE))
         except OSError as err:
             raise KernelError("open mount source", path, errno=err.errno) from err
         try:
-            if flags & flag_words.MAPPED:
+            if flags & messages.MAPPED:
                 from capsule.runtime import idmaps
 
                 idmaps.apply(fd, path, flags, self.config.idmaps)

@@ -10,6 +10,7 @@ from helpers import resctrl as fake
 
 from capsule.cgroups import cgroupfs, resctrl
 from capsule.errors import CgroupError, SpecError, Unsupported
+from capsule.state import journal
 
 pytestmark = pytest.mark.row(143)
 
@@ -143,3 +144,14 @@ def test_a_machine_without_the_file_system_is_named(monkeypatch):
     line = "9 1 0:9 / /sys/fs/resctrl rw - resctrl resctrl rw\n"
     monkeypatch.setattr(resctrl.mountinfo, "read_text", lambda path: line)
     assert resctrl.find_root() == "/sys/fs/resctrl"
+
+
+@pytest.mark.row(142, 175)
+def test_a_journal_names_what_an_interrupted_create_may_have_made(root):
+    made = group(root, closID="gold", enableMonitoring=True)
+    lines = journal.to_line(journal.RESCTRL, tuple(made.planned())) + journal.to_line(journal.CGROUP, ("/cg",))
+    made.create()
+    written = journal.from_bytes(lines)
+    assert journal.cgroups(written) == ["/cg"]
+    resctrl.remove(journal.resctrl_groups(written))
+    assert not (root / "gold").exists()

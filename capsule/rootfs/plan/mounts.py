@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from capsule.errors import MountError, SpecError, Unsupported
-from capsule.rootfs import idmap as flag_words
+from capsule.protocol import messages
 from capsule.rootfs.cgroupfs import MountCgroup
 from capsule.rootfs.mounts import FinishReadonly, MountBind, MountNew, Remount
 from capsule.rootfs.operations import READ_ONLY, Operation
@@ -206,14 +206,14 @@ class Planner:
         return (*given, f"context={self.label}")
 
     def _idmap(self, mount, options) -> int:
-        """Return the flags of capsule.rootfs.idmap for a mount."""
+        """Return the flags of SOURCE for a mount, 0 where its ids are not mapped."""
         if not _is_idmapped(mount, options):
             return 0
         chosen = [word for word in options.extensions if word in words.IDMAP_WORDS]
         entry = (tuple(mount.uid_mappings), tuple(mount.gid_mappings))
         if entry not in self.idmaps:
             self.idmaps.append(entry)
-        return flag_words.encode(self.idmaps.index(entry), chosen[-1:] == ["ridmap"])
+        return messages.mapped_source(self.idmaps.index(entry), chosen[-1:] == ["ridmap"])
 
     def _fallback(self, fstype: str) -> str | None:
         """Return the host path to bind where the kernel refuses a new instance to this user namespace."""
