@@ -82,4 +82,8 @@ def _row(name: str, value) -> str:
 def _plain(value) -> str:
     """Write a value without what could drive a terminal: it may be a hook's, or an image's."""
     text = value if isinstance(value, str) else output.to_json(value, pretty=False).decode().strip()
-    return "".join([char if char >= " " and char != "\x7f" or char in "\n\t" else f"\\x{ord(char):02x}" for char in text])
+    return "".join([char if _is_plain(char) else f"\\x{ord(char):02x}" for char in text])
+
+
+def _is_plain(char: str) -> bool:
+    return char in "\n\t" or (char >= " " and char != "\x7f")

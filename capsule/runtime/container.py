@@ -289,7 +289,7 @@ class Container:
         """How the container ended, for people: None while it runs, or where its relay did not write it down."""
         from capsule.state import failures
 
-        data = self.entry.marked(stores.END)
+        data = self.entry.marked(stores.END) if self.entry is not None else None
         if data is not None:
             fields = failures.read_end(data, self.id)
             return None if fields is None else failures.describe_end(fields)

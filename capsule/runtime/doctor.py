@@ -1,4 +1,4 @@
-"""What this machine can give containers, tried and not guessed: each trial in a child that ends with it (csrc/trial.c)."""
+"""What this machine can give containers: tried, not guessed, each in a child that ends with it (csrc/trial.c)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ _TRIALS = (
     ("mount_setattr", "mount_setattr", False, "recursive mount options (rro, rnosuid ...)", "Linux 5.12"),
     ("idmapped_mount", "idmapped tmpfs", False, "idmap on tmpfs", "Linux 6.3"),
     ("devpts", "devpts of one's own", True, "", "kernel with CONFIG_UNIX98_PTYS"),
-    ("memfd_exec", "execution of a sealed memfd", False, "an unnamed file takes its place", "sysctl -w vm.memfd_noexec=0"),
+    ("memfd_exec", "execution of a sealed memfd", False, "an unnamed file takes its place",
+     "sysctl -w vm.memfd_noexec=0"),
     ("overlay", "overlay file system", False, "engines' image layers", "modprobe overlay"),
     ("clone_into_cgroup", "clone into a v2 cgroup", False, "processes are moved, which takes longer",
      "Linux 5.7, and a cgroup2 mount"),
@@ -95,7 +96,8 @@ def _state_root(root: str) -> Finding:
         posix.mkdir(name, 0o700)
         posix.rmdir(name)
     except OSError as err:
-        return Finding("state directory", FAILS, f"{root}: {errno_text(err.errno)}", f"--root DIR, or mount -o remount,rw {place or '/'}")
+        return Finding("state directory", FAILS, f"{root}: {errno_text(err.errno)}",
+                       f"--root DIR, or mount -o remount,rw {place or '/'}")
     return Finding("state directory", WORKS, root)
 
 
@@ -116,7 +118,9 @@ def _cgroup_findings() -> list[Finding]:
         return [Finding("cgroups", FAILS, str(err), "mount -t cgroup2 cgroup2 /sys/fs/cgroup")]
     places: dict[str, str] = {}
     for hierarchy in hierarchies:
-        names = _v2_controllers(hierarchy.mount_point) if hierarchy.controllers == [layout.UNIFIED] else hierarchy.controllers
+        names = hierarchy.controllers
+        if names == [layout.UNIFIED]:
+            names = _v2_controllers(hierarchy.mount_point)
         for name in names:
             places.setdefault(name, hierarchy.mount_point)
     found = [Finding("cgroups", WORKS, f"{len(hierarchies)} hierarchies")]

@@ -48,9 +48,9 @@ def _steps(config, blueprint) -> list[dict]:
     if blueprint.security is not None:
         steps += _limit_steps(blueprint)
     steps += _resource_steps(config.resources, late=True)
-    steps.append(_step("wait", "wait for start" if config.process is not None else "wait; there is no process to start"))
     if config.process is None:
-        return steps
+        return [*steps, _step("wait", "wait; there is no process to start")]
+    steps.append(_step("wait", "wait for start"))
     steps += _hook_steps(config, "startContainer", "as the container's user")
     steps += _security_steps(blueprint.security)
     steps.append(_step("exec", f"enter {config.process.cwd} and execute {' '.join(config.process.args)}",
@@ -75,8 +75,8 @@ def _cgroup_steps(blueprint, resources: dict) -> list[dict]:
 
 def _device_rules(rules: list[dict]) -> str:
     return "".join([
-        f"; {'allow' if rule['allow'] else 'deny'} {rule.get('type') or 'a'} {_any(rule, 'major')}:{_any(rule, 'minor')} "
-        f"{rule.get('access') or 'rwm'}" for rule in rules
+        f"; {'allow' if rule['allow'] else 'deny'} {rule.get('type') or 'a'} "
+        f"{_any(rule, 'major')}:{_any(rule, 'minor')} {rule.get('access') or 'rwm'}" for rule in rules
     ])
 
 
@@ -104,7 +104,7 @@ def _namespace_steps(config, blueprint) -> list[dict]:
     made = [word for word in KINDS if word in plan.new]
     if made:
         steps.append(_step("namespace", f"make namespaces: {', '.join(made)}", namespaces=made))
-    for name, text in zip(("uid_map", "gid_map"), blueprint.id_maps):
+    for name, text in zip(("uid_map", "gid_map"), blueprint.id_maps, strict=True):
         if text:
             steps.append(_step("map", f"write {text.decode().strip().replace(chr(10), ', ')} to {name}"))
     if blueprint.time_offsets:
@@ -168,7 +168,7 @@ def _security_steps(security) -> list[dict]:
     steps = [_step("user", f"uid {security.uid}, gid {security.gid}, groups "
                            f"{', '.join(map(str, security.groups)) if security.groups else 'none'}, "
                            f"umask {security.umask:04o}")]
-    for name, mask in zip(SETS, security.caps):
+    for name, mask in zip(SETS, security.caps, strict=True):
         held = [word for number, word in enumerate(names.CAPABILITIES) if mask >> number & 1]
         steps.append(_step("capabilities", f"{name}: {', '.join(held) or 'none'}", set=name, capabilities=held))
     if security.no_new_privs:

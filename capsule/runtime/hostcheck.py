@@ -69,7 +69,8 @@ def _namespaces(config, found: list[Problem]) -> None:
         try:
             namespaces.plan([(word, path)]).close()
         except CapsuleError as err:
-            found.append(_host(f"{where}.path", err.cause if err.subject.startswith("linux.") else f"{path}: {err.cause}"))
+            cause = err.cause if err.subject.startswith("linux.") else f"{path}: {err.cause}"
+            found.append(_host(f"{where}.path", cause))
 
 
 def _cgroups(config, found: list[Problem]) -> None:

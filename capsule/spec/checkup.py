@@ -1,4 +1,4 @@
-"""All problems of a config.json at once: the one checker (load.py) runs, its finding is repaired in a copy, it runs again.
+"""All problems of a config.json: the one checker (load.py) runs, what it finds is repaired in a copy, it runs again.
 
 So nothing is checked in two ways, and loading for real stops at the first problem as ever. A repair is a suggestion
 where there is one, else the value goes; a second problem of one place is the repair's and is not told.
@@ -21,7 +21,8 @@ NOTE = "note"  # it has no effect
 _ROUNDS_MAX = 1000
 # What stands in for a required value that is missing, so that the rest can be looked at.
 _STAND_INS = {
-    "ociVersion": "1.0.0", "root": {"path": "rootfs"}, "root.path": "rootfs", "process.cwd": "/", "process.args": ["sh"],
+    "ociVersion": "1.0.0", "root": {"path": "rootfs"}, "root.path": "rootfs", "process.cwd": "/",
+    "process.args": ["sh"],
     "linux.uidMappings": [{"containerID": 0, "hostID": 0, "size": 1}],
     "linux.gidMappings": [{"containerID": 0, "hostID": 0, "size": 1}],
     "linux.seccomp.defaultAction": "SCMP_ACT_ALLOW",
@@ -216,15 +217,15 @@ def parse_path(text: str) -> list:
 
 def _rule_at(steps: list):
     """Return the schema's rule for a place, None where it has none."""
-    rule = CONFIG
+    rule: tuple = CONFIG
     for step in steps:
         if rule[0] == check.OBJECT and isinstance(step, str):
-            rule = rule[1].get(step)
+            if step not in rule[1]:
+                return None
+            rule = rule[1][step]
         elif rule[0] in (check.LIST, check.MAP):
             rule = rule[1]
         else:
-            return None
-        if rule is None:
             return None
     return rule
 
@@ -269,7 +270,9 @@ def _words(tree) -> list[Problem]:
     mounts = tree.get("mounts")
     for index, mount in enumerate(mounts if isinstance(mounts, list) else []):
         options = mount.get("options") if isinstance(mount, dict) else None
-        for at, word in enumerate(options if isinstance(options, list) else []):
+        if not isinstance(options, list):
+            continue
+        for at, word in enumerate(options):
             if isinstance(word, str) and word not in WORDS and word not in _DATA_WORDS and "=" not in word:
                 if mount.get("type") == "bind" or "bind" in options or "rbind" in options:
                     continue  # the loader refuses it there

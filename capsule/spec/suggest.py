@@ -6,7 +6,7 @@ _ALIASES = {"mnt": "mount"}
 
 
 def nearest(word: str, words) -> str:
-    """Return the one of `words` that differs in case, prefix (CAP_, RLIMIT_), ending or few letters; "" if none does."""
+    """Return the one of `words` that differs in case, prefix (CAP_), ending or few letters; "" if none does."""
     known = [each for each in words if each]
     lower = word.lower()
     if not lower or word in known:

@@ -4,7 +4,7 @@
     <root>/.failures/<id>       0600; the last failure of a verb on that id, one JSON object, replaced by rename
     <root>/.failures/.end.<n>   0600; how a container ended, written by its relay (csrc/relay_record.c)
 
-Bounded: ENTRIES_MAX failures, the oldest goes; END_SLOTS ends, each in the slot of its id. Nothing is written on success.
+Bounded: ENTRIES_MAX failures, the oldest goes; END_SLOTS ends, each in the slot of its id. Success writes nothing.
 """
 
 from __future__ import annotations

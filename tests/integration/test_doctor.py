@@ -13,8 +13,8 @@ pytestmark = [
 ]
 
 REQUIRED = {"privilege", "state directory", "cgroups", "mount namespace", "pid namespace with procfs",
-            "network namespace with sysfs", "ipc namespace with mqueue", "uts namespace", "pidfd", "devpts of one's own",
-            "seccomp"}
+            "network namespace with sysfs", "ipc namespace with mqueue", "uts namespace", "pidfd", "seccomp",
+            "devpts of one's own"}
 
 
 def findings(capsule, *, scene=(), rc: int) -> dict[str, dict]:
@@ -39,10 +39,9 @@ def test_what_is_missing_comes_with_a_repair(capsule):
 
 def test_nothing_is_left(capsule):
     mounts = Path("/proc/self/mountinfo").read_bytes()
-    names = os.listdir("/tmp")
     capsule.call("doctor")
     assert Path("/proc/self/mountinfo").read_bytes() == mounts
-    assert not capsule.root.exists() and not [name for name in os.listdir("/tmp") if name not in names and "ct" not in name]
+    assert not capsule.root.exists()
 
 
 def test_without_sys_admin_namespaces_fail(capsule):

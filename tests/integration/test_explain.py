@@ -29,7 +29,8 @@ def test_every_subject_stands_in_the_order_in_which_it_is_done(capsule, bundle):
     steps = [(step["step"], step["text"]) for step in explain(capsule, box)]
     expected = [
         ("limit", "cpu: shares 512"), ("namespace", "make namespaces: ipc, uts, network, pid, mount"),
-        ("mount", "mount proc on /proc"), ("hook", "createRuntime hook #0: /bin/true as the runtime, in its namespaces"),
+        ("mount", "mount proc on /proc"),
+        ("hook", "createRuntime hook #0: /bin/true as the runtime, in its namespaces"),
         ("root", f"change root to {box.rootfs}"), ("name", "set hostname box"),
         ("sysctl", "write 1 to /proc/sys/net/ipv4/ip_forward"), ("rlimit", "RLIMIT_NOFILE soft 5, hard 6"),
         ("limit", "memory: limit 67108864"), ("wait", "wait for start"),

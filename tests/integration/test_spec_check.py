@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,9 @@ pytestmark = [
     pytest.mark.requires("root", "runtime", "busybox", "gcc"),
     pytest.mark.rival(runc="has no spec --check", crun="has no spec --check", strict=False),
 ]
+
+
+APPARMOR = Path("/sys/module/apparmor/parameters/enabled")
 
 
 @pytest.fixture
@@ -141,8 +145,7 @@ def test_what_this_machine_lacks_is_marked_so(check, bundle, change, path, words
     box = bundle()
     change(box.config)
     if path == "process.apparmorProfile":
-        with_lsm = __import__("pathlib").Path("/sys/module/apparmor/parameters/enabled")
-        if with_lsm.exists() and with_lsm.read_text().startswith("Y"):
+        if APPARMOR.exists() and APPARMOR.read_text().startswith("Y"):
             pytest.skip("requires a kernel without AppArmor")
     found = check(box, rc=1)
     assert found[path]["kind"] == "host" and words in found[path]["cause"]

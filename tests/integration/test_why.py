@@ -82,6 +82,16 @@ def test_a_failed_hook_is_named(capsule, bundle):
     assert failure["step"] == "createRuntime hook #0" and "exit status 3" in failure["message"]
 
 
+def test_the_output_of_a_failed_hook_is_kept_to_its_end(capsule, bundle):
+    """The last 64 KiB: what was said last says most."""
+    script = "i=0; while [ $i -lt 9000 ]; do echo line-$i; i=$((i+1)); done; echo the reason >&2; exit 3"
+    box = bundle(["/bin/true"]).hook("createRuntime", "/bin/sh", "-c", script)
+    capsule.run(box, rc=FAILS)
+    output = why(capsule, box.id)["failure"]["hook_output"]
+    assert output.rstrip().endswith("the reason") and len(output) <= 64 << 10
+    assert "  the reason" in capsule.call("why", box.id).lines
+
+
 def test_a_poststop_hook_that_only_warned_is_kept_too(capsule, bundle):
     box = bundle(["/bin/true"]).hook("poststop", "/bin/sh", "-c", "exit 4")
     capsule.run(box)
