@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 
 import pytest
-from helpers.requires import requires
+from helpers.requires import ROOT, requires
 from helpers.runtime import FAILS, one_line
 
 pytestmark = requires("root", "runtime", "busybox", "gcc")
@@ -339,3 +340,36 @@ def test_a_mount_label_without_selinux_is_refused(capsule, bundle):
     box = bundle()
     box.linux["mountLabel"] = "system_u:object_r:container_file_t:s0"
     refused(capsule, box, "apply mount label", "SELinux is not enabled")
+
+
+def believe(capsule, module: str) -> None:
+    """Have capsule, under an ordinary Python, take the machine to have a security module; the kernel knows better."""
+    if capsule.name != "capsule":
+        pytest.skip("another runtime")
+    capsule.argv = [sys.executable, "-I", str(ROOT / "tests/helpers/fallback.py"), module]
+
+
+@pytest.mark.row(19, 20)
+@pytest.mark.skipif(has("/sys/fs/selinux/enforce") or has("/sys/module/apparmor"), reason="a module is here")
+@pytest.mark.parametrize("userns", [False, True])
+@pytest.mark.parametrize(("module", "field", "flag"), [
+    ("apparmor", "apparmorProfile", "--apparmor"), ("selinux", "selinuxLabel", "--process-label")])
+def test_a_label_that_the_kernel_does_not_take_starts_nothing(
+        capsule, bundle, module, field, flag, userns):
+    """It is written to the kernel's own file, found through a procfs that no container controls."""
+    believe(capsule, module)
+    box = bundle().shell("echo ran > /data/said")
+    if userns:
+        box.user_namespace()
+    box.process[field] = "a-label"
+    (box.rootfs / "data").chmod(0o777)
+    capsule.create(box)
+    assert "label: " in one_line(capsule.start(box, rc=FAILS))
+    capsule.wait_status(box, "stopped")
+    assert not (box.rootfs / "data/said").exists()
+    capsule.delete(box)
+    running = bundle(["/payload", "pause"])
+    capsule.start_container(running)
+    assert "label: " in one_line(capsule.exec(running, "/payload", "exit", "0", flags=[flag, "a-label"], rc=FAILS))
+    assert len(capsule.ps(running, "--format", "json").json) == 1
+    capsule.delete(running, "--force")
