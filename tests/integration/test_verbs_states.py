@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import signal
 from pathlib import Path
@@ -317,3 +318,33 @@ def test_descriptors_that_are_for_another_process_are_not_passed_on(capsule, bun
     (box.rootfs / "bin/wc").symlink_to("busybox")
     env = {"PATH": os.environ["PATH"], "LISTEN_FDS": "2", "LISTEN_PID": "1"}
     assert capsule.run(box, env=env).lines == ["none", "4"]
+
+
+# spec
+
+
+@pytest.mark.row(180)
+def test_spec_writes_into_the_bundle_it_is_given(capsule, workdir):
+    (workdir / "bundle").mkdir()
+    capsule.call("spec", "--bundle", "bundle", cwd=workdir, root=False)
+    config = json.loads((workdir / "bundle" / "config.json").read_text())
+    assert (config["process"]["args"], config["process"]["terminal"]) == (["sh"], True)
+    assert config["root"] == {"path": "rootfs", "readonly": True}
+    assert config["linux"]["resources"]["devices"] == [{"allow": False, "access": "rwm"}]
+    result = capsule.call("spec", "-b", "bundle", cwd=workdir, root=False, rc=FAILS)
+    assert "Remove it first" in result.err
+
+
+@pytest.mark.row(180)
+def test_spec_rootless_maps_the_caller_and_asks_for_nothing_it_may_not(capsule, workdir):
+    capsule.call("spec", "--rootless", cwd=workdir, root=False)
+    config = json.loads((workdir / "config.json").read_text())
+    linux = config["linux"]
+    assert {"user", "mount", "pid"} <= {entry["type"] for entry in linux["namespaces"]}
+    assert "network" not in {entry["type"] for entry in linux["namespaces"]}
+    assert linux["uidMappings"] == [{"containerID": 0, "hostID": os.geteuid(), "size": 1}]
+    assert linux["gidMappings"] == [{"containerID": 0, "hostID": os.getegid(), "size": 1}]
+    assert "resources" not in linux
+    mounts = {entry["destination"]: entry for entry in config["mounts"]}
+    assert "rbind" in mounts["/sys"]["options"]
+    assert not [option for option in mounts["/dev/pts"]["options"] if option.startswith("gid=")]
