@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-import pytest
 from helpers.requires import requires
 from helpers.wait import wait_until
 
@@ -12,12 +11,6 @@ from .kit.docker import Docker
 
 ENGINE = Docker
 pytestmark = requires(*Docker.NEEDS)
-
-
-@pytest.mark.smoke
-def test_run_prints_and_is_gone(engine):
-    assert engine.run("echo", "hello") == "hello\n"
-    assert engine.call("ps", "--all", "--quiet").out == ""
 
 
 def test_the_daemon_knows_which_runtime_a_container_has(engine):

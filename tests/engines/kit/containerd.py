@@ -10,7 +10,7 @@ from typing import ClassVar
 from helpers.runtime import DEADLINE
 from helpers.wait import wait_until
 
-from .enclosure import Done
+from .enclosure import PATH, Done
 from .engine import Engine
 
 SOCKET = "/run/containerd/containerd.sock"
@@ -39,7 +39,8 @@ class Containerd(Engine):
         configuration.write_text(CONFIGURATION.format(directory=self.directory, socket=SOCKET))
         self.box.make_groups(NAMESPACE)  # the parent of every container, made once and left
         self.log = self.directory / "containerd.log"
-        self._daemon = self.box.daemon(["containerd", "--config", str(configuration)], self.log)
+        self._daemon = self.box.daemon(["containerd", "--config", str(configuration)], self.log,
+                                       {"PATH": f"{self.first()}:{PATH}"})
         wait_until(self._answers, 3 * DEADLINE, f"containerd; see {self.log}")
         self.call("images", "import", str(self.archive))
 

@@ -73,7 +73,8 @@ def position(item: pytest.Item) -> tuple[str, str, str] | None:
     if engine is None or callspec is None or "runtime" not in callspec.params:
         return None
     others = [str(value) for name, value in callspec.params.items() if name != "runtime"]
-    name = item.originalname.removeprefix("test_").replace("_", " ")
+    group = f"{item.cls.__name__.removeprefix('Test').lower()}: " if item.cls else ""
+    name = group + item.originalname.removeprefix("test_").replace("_", " ")
     return engine.NAME, " ".join([name, *([f"({', '.join(others)})"] if others else [])]), callspec.params["runtime"]
 
 

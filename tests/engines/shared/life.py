@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 
 import pytest
 from helpers.wait import wait_until
@@ -154,9 +155,14 @@ class Life:
         assert out == "".join(f"line {i}\n" for i in range(20000))
 
     def test_attach_to_a_running_container(self, engine):
-        name = engine.detached("sh", "-c", "read word; echo got $word", options=["--interactive"])
-        started = engine.start("attach", name, stdin=-1)
-        assert engine.finish(started, data=b"typed\n").out.strip() == "got typed"
+        script = "echo ready; read word; echo got $word; read word"
+        name = engine.detached("sh", "-c", script, options=["--interactive"])
+        engine.wait_log(name, "ready")
+        started = engine.start("attach", name, stdin=subprocess.PIPE)
+        started.stdin.write(b"typed\n")
+        started.stdin.flush()
+        engine.wait_log(name, "got typed")
+        assert engine.finish(started, data=b"end\n").out.strip() == "got typed"
 
     def test_standard_input_is_passed(self, engine):
         assert engine.run("cat", options=["--interactive"], data=b"from stdin\n" * 5000) == "from stdin\n" * 5000
