@@ -152,9 +152,11 @@ def parse_options(options: list[str], is_bind: bool, *, where: str = "options") 
         row = WORDS.get(word)
         if row is not None:
             _apply(parsed, word, row[0], row[1])
+        elif not word:
+            continue  # buildah's volumes without options have an empty one
         elif is_bind:
             raise SpecError("config.json", f"{where}[{index}]", _unknown_on_bind(word))
-        elif word:
+        else:
             parsed.data.append(word)
     return parsed
 

@@ -269,6 +269,26 @@ def test_a_named_pipe_of_the_host_keeps_its_owner(capsule, bundle, workdir):
     assert os.stat(workdir / "fifo").st_uid == os.geteuid()
 
 
+@pytest.mark.rival(runc="puts a pipe between where it stays in the foreground", crun="leaves it as it is")
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_output_to_a_null_device_that_is_read_only_is_no_error(capsule, bundle, verb):
+    """containerd gives such a device to a container whose output nobody wants."""
+    fd = os.open("/dev/null", os.O_RDONLY)
+    try:
+        box = bundle(["/payload", "record", "/tmp/facts"])
+        if verb == "run":
+            capsule.run(box, stdout=fd, stderr=fd)
+        else:
+            capsule.start_container(box.args("/payload", "pause"))
+            capsule.exec(box, "/payload", "record", "/tmp/facts", stdout=fd, stderr=fd)
+    finally:
+        os.close(fd)
+    _, facts = json.loads((box.rootfs / "tmp/facts").read_text())
+    error = next(entry for entry in facts["fds"] if entry["fd"] == 2)
+    assert error["rdev"] == os.makedev(1, 3)
+    assert error["flags"] & os.O_ACCMODE == os.O_RDWR
+
+
 @pytest.mark.row(12)
 def test_arguments_are_passed_verbatim(capsule, bundle):
     words = ["", " ", "a b", "\u00e4", "-x", "--", "*", "'\""]

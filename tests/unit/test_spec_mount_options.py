@@ -20,6 +20,12 @@ def flags(*words: str) -> tuple[int, int]:
     return parsed.set_flags, parsed.clear_flags
 
 
+@pytest.mark.parametrize("is_bind", [True, False])
+def test_an_empty_word_is_no_option(is_bind: bool) -> None:
+    parsed = parse_options(["", "rbind" if is_bind else "ro", ""], is_bind)
+    assert (parsed.set_flags, parsed.data) == ((4096 | 16384) if is_bind else 1, [])
+
+
 @pytest.mark.row(32, 33, 34, 35)
 def test_the_table_has_the_words_of_the_specification() -> None:
     assert sorted(WORDS) == sorted(REQUIRED)
