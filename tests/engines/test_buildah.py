@@ -34,7 +34,6 @@ def test_a_program_that_cannot_be_executed(engine, program):
     assert done.rc not in (0, 2) and program in done.err
 
 
-@pytest.mark.smoke
 def test_what_a_run_changes_stays(engine):
     name = engine.working()
     engine.run(name, "sh", "-c", "echo first > /file")

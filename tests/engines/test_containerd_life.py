@@ -144,7 +144,6 @@ def test_ps_lists_the_processes(engine):
     assert [line.split()[0] for line in engine.call("tasks", "ps", name).lines[1:]] == [str(pid)]
 
 
-@pytest.mark.smoke
 def test_metrics_count(engine):
     rows = dict(line.split()[:2] for line in engine.call("tasks", "metrics", engine.detached()).lines if line.strip())
     assert int(rows["pids.current"]) == 1

@@ -77,7 +77,6 @@ def test_a_namespace_of_another_container(engine):
     assert engine.sh("readlink /proc/self/ns/net", "--with-ns", f"network:/proc/{pid}/ns/net").strip() == inside
 
 
-@pytest.mark.smoke
 def test_the_probe_finds_no_descriptor_of_the_runtime(engine):
     facts = json.loads(engine.run("/payload", "probe").out)
     assert [entry["fd"] for entry in facts["fds"]] == [0, 1, 2]

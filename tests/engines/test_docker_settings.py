@@ -82,7 +82,6 @@ def test_limit(engine, limit):
     assert group_file(engine, name, path).read_text().strip() == expected
 
 
-@pytest.mark.smoke
 def test_update_changes_the_limits_of_a_running_container(engine):
     name = engine.detached(options=("--memory", "64m", "--memory-swap", "128m"))
     engine.call("update", "--memory", "32m", "--memory-swap", "96m", "--cpu-shares", "77", "--pids-limit", "44", name)

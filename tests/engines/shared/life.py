@@ -15,21 +15,18 @@ class Life:
         assert engine.run("echo", "hello") == "hello\n"
         assert engine.call("ps", "--all", "--quiet").out == ""
 
-    @pytest.mark.smoke
-    @pytest.mark.parametrize("status", [0, 3, 42, 255])
+    @pytest.mark.parametrize("status", [0, 3, pytest.param(42, marks=pytest.mark.smoke), 255])
     def test_run_returns_the_programs_status(self, engine, status):
         engine.sh(f"exit {status}", rc=status)
 
     def test_a_program_ended_by_a_signal_is_128_and_its_number(self, engine):
         engine.sh("(sleep 1000) & kill -TERM $!; wait $!", rc=128 + signal.SIGTERM)
 
-    @pytest.mark.smoke
-    @pytest.mark.parametrize("program", ["no-such-program", "/no/such/program"])
+    @pytest.mark.parametrize("program", [pytest.param("no-such-program", marks=pytest.mark.smoke), "/no/such/program"])
     def test_a_missing_program_is_127(self, engine, program):
         engine.run(program, rc=127)
 
-    @pytest.mark.smoke
-    @pytest.mark.parametrize("program", ["/etc/plain", "/etc"])
+    @pytest.mark.parametrize("program", [pytest.param("/etc/plain", marks=pytest.mark.smoke), "/etc"])
     def test_a_program_that_may_not_be_executed_is_126(self, engine, program):
         engine.run(program, rc=126)
 
@@ -79,7 +76,6 @@ class Life:
         engine.wait_status(name, "exited")
         assert engine.inspect(name, ".State.ExitCode") == "7"
 
-    @pytest.mark.smoke
     def test_kill_and_wait(self, engine):
         name = engine.detached()
         engine.call("kill", name)

@@ -16,7 +16,6 @@ SYSCALL_KEXEC_LOAD = "246"  # x86-64; refused by every engine's profile, and har
 
 
 class Process:
-    @pytest.mark.smoke
     def test_user_and_groups(self, engine):
         facts = engine.probe("--user", "1000:1000", "--group-add", "2000")
         assert (facts["uid"], facts["gid"]) == ([1000] * 3, [1000] * 3)
@@ -39,7 +38,6 @@ class Process:
     def test_entry_point(self, engine):
         assert engine.run("%s-%s", "a", "b", options=["--entrypoint", "/bin/printf"]) == "a-b"
 
-    @pytest.mark.smoke
     def test_the_default_capabilities(self, engine):
         caps = engine.probe()["caps"]
         assert caps["effective"] == caps["bounding"] == caps["permitted"]
@@ -151,7 +149,6 @@ class Process:
         name = engine.detached()
         engine.exec(name, "sh", "-c", "exit 9", rc=9)
 
-    @pytest.mark.smoke
     @pytest.mark.parametrize("program", ["no-such-program", "/no/such/program"])
     def test_exec_of_a_missing_program(self, engine, program):
         name = engine.detached()

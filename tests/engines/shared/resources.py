@@ -68,7 +68,6 @@ class Resources:
         engine.call("update", "--cpuset-cpus", "0", name)
         assert engine.knob(name, "cpuset", "cpuset.cpus") == "0"
 
-    @pytest.mark.smoke
     def test_stats_measure(self, engine):
         name = engine.detached("/payload", "children", "3")
         engine.wait_log(name, "ready")

@@ -62,7 +62,6 @@ class Storage:
         engine.wait_log(name, "ready")
         assert engine.sh("cat /data/file", "--volumes-from", name) == "mine\n"
 
-    @pytest.mark.smoke
     def test_a_read_only_root_with_tmpfs(self, engine):
         assert engine.denied("create", "/file", "create", "/scratch/file",
                              options=["--read-only", "--tmpfs", "/scratch"]) == [EROFS, 0]
