@@ -101,7 +101,7 @@ def test_every_hook_that_features_names_runs(capsule, bundle, features, workdir)
         "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
 
 
-@pytest.mark.row("features:linux.cgroup")
+@pytest.mark.row("features:linux.cgroup", 106)
 def test_what_features_says_of_cgroups_is_so(capsule, bundle, features):
     cgroup = features["linux"]["cgroup"]
     assert cgroup == {"v1": True, "v2": False, "systemd": False, "systemdUser": False, "rdma": True}
