@@ -22,13 +22,16 @@
 #define MOUNT_ATTR_NOSYMFOLLOW 0x00200000
 #endif
 
-#define FLAGS_ALL (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | \
-		   MOUNT_ATTR_NOSYMFOLLOW)
+#define FLAGS_ALL                                                                       \
+	(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | \
+	 MOUNT_ATTR_NOSYMFOLLOW)
 /* What a less privileged mount namespace may not take away (man 7 mount_namespaces). */
-#define FLAGS_LOCKABLE (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
+#define FLAGS_LOCKABLE \
+	(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
 #define FLAGS_ATIME (MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME)
 
-#define FSCONFIG_VALUE_MAX 255 /* fsconfig(2) takes 256 bytes with the NUL; mount(2) a page in all */
+#define FSCONFIG_VALUE_MAX \
+	255 /* fsconfig(2) takes 256 bytes with the NUL; mount(2) a page in all */
 #define PROC_ROOT_INO 1
 
 /* ---- raw calls: glibc has them since 2.36, other libcs do not -------------------------------- */
@@ -88,8 +91,8 @@ static int config_word(int fs_fd, const char *word)
 		return -E2BIG;
 	memcpy(key, word, length);
 	key[length] = '\0';
-	return value ? sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, key, value + 1) :
-		       sys_fsconfig(fs_fd, FSCONFIG_SET_FLAG, key, NULL);
+	return value ? sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, key, value + 1)
+		     : sys_fsconfig(fs_fd, FSCONFIG_SET_FLAG, key, NULL);
 }
 
 static int config_sb_flags(int fs_fd, unsigned long sb_flags)
@@ -98,8 +101,8 @@ static int config_sb_flags(int fs_fd, unsigned long sb_flags)
 		unsigned long flag;
 		const char *word;
 	} words[] = {
-		{ MS_RDONLY, "ro" },	   { MS_SYNCHRONOUS, "sync" }, { MS_DIRSYNC, "dirsync" },
-		{ MS_MANDLOCK, "mand" },   { MS_LAZYTIME, "lazytime" },
+		{ MS_RDONLY, "ro" },	 { MS_SYNCHRONOUS, "sync" },  { MS_DIRSYNC, "dirsync" },
+		{ MS_MANDLOCK, "mand" }, { MS_LAZYTIME, "lazytime" },
 	};
 	int error = 0;
 	size_t i;
@@ -219,7 +222,8 @@ int capsule_mountapi_propagate(int mount_fd, uint64_t propagation, int proc_fd)
 	int result = sys_setattr(mount_fd, propagation & MS_REC, 0, 0, kind);
 
 	if (result == -ENOSYS)
-		result = capsule_mountlegacy_mount(-1, NULL, mount_fd, NULL, propagation, NULL, proc_fd);
+		result = capsule_mountlegacy_mount(-1, NULL, mount_fd, NULL, propagation, NULL,
+						   proc_fd);
 	return result;
 }
 
@@ -325,10 +329,12 @@ int capsule_mountapi_place_new(const struct capsule_mount_target *target,
 			       size_t message_size)
 {
 	struct capsule_mount_flags rest = *flags;
-	int result, fd = capsule_mountapi_new_detached(new_mount, flags->set, message, message_size);
+	int result,
+		fd = capsule_mountapi_new_detached(new_mount, flags->set, message, message_size);
 
 	if (new_mount->pid_namespace && (fd == -EOPNOTSUPP || fd == -ENOSYS))
-		return capsule_mountinside_place_new(target, new_mount, flags, message, message_size);
+		return capsule_mountinside_place_new(target, new_mount, flags, message,
+						     message_size);
 	if ((fd == -ENOSYS || fd == -E2BIG) && !new_mount->idmap) {
 		fd = capsule_mountlegacy_place_new(target, new_mount, flags);
 		if (fd < 0)
@@ -358,8 +364,8 @@ int capsule_mountapi_place_bind(const struct capsule_mount_target *target, int s
 				bool recursive, bool detached,
 				const struct capsule_mount_flags *flags)
 {
-	int fd = detached ? fcntl(source_fd, F_DUPFD_CLOEXEC, 3) :
-			    capsule_mountapi_clone_detached(source_fd, "", recursive);
+	int fd = detached ? fcntl(source_fd, F_DUPFD_CLOEXEC, 3)
+			  : capsule_mountapi_clone_detached(source_fd, "", recursive);
 
 	if (fd < 0 && detached)
 		return -errno;
@@ -373,8 +379,8 @@ int capsule_mountapi_place_bind(const struct capsule_mount_target *target, int s
 int capsule_mountapi_reconfigure(int mount_fd, const struct capsule_mount_new *new_mount,
 				 int proc_fd)
 {
-	int result, fs_fd = (int)syscall(SYS_fspick, mount_fd, "",
-					 FSPICK_EMPTY_PATH | FSPICK_CLOEXEC);
+	int result,
+		fs_fd = (int)syscall(SYS_fspick, mount_fd, "", FSPICK_EMPTY_PATH | FSPICK_CLOEXEC);
 
 	if (fs_fd < 0 && errno != ENOSYS)
 		return -errno;
@@ -425,7 +431,8 @@ int capsule_mountapi_move_root(int root_fd, int proc_fd)
 		return -errno;
 	result = capsule_mountapi_attach(root_fd, old);
 	if (result == -ENOSYS)
-		result = capsule_mountlegacy_mount(root_fd, NULL, old, NULL, MS_MOVE, NULL, proc_fd);
+		result = capsule_mountlegacy_mount(root_fd, NULL, old, NULL, MS_MOVE, NULL,
+						   proc_fd);
 	close(old);
 	return result < 0 ? result : capsule_mountapi_chroot(root_fd);
 }

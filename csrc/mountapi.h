@@ -26,10 +26,10 @@ struct capsule_mount_target {
 /* What a mount is to look like. MOUNT_ATTR_* words; propagation is MS_* | MS_REC words, in order. */
 struct capsule_mount_flags {
 	uint64_t set;
-	uint64_t clear;		/* explicitly: a locked flag that is to be cleared is an error */
-	bool replace;		/* flags named in neither are cleared as well */
-	bool keep_atime;	/* no access-time word was given: the mount keeps what it has */
-	uint64_t rec_set;	/* for the whole tree */
+	uint64_t clear;	  /* explicitly: a locked flag that is to be cleared is an error */
+	bool replace;	  /* flags named in neither are cleared as well */
+	bool keep_atime;  /* no access-time word was given: the mount keeps what it has */
+	uint64_t rec_set; /* for the whole tree */
 	uint64_t rec_clear;
 	const uint64_t *propagation;
 	size_t propagation_count;
@@ -38,13 +38,13 @@ struct capsule_mount_flags {
 /* Attach a new instance of a file system. data: NUL-separated words, "key=value" or "flag". */
 struct capsule_mount_new {
 	const char *fstype;
-	const char *source;	/* may be NULL */
+	const char *source; /* may be NULL */
 	const char *data;
 	size_t data_size;
 	unsigned long sb_flags; /* MS_RDONLY, MS_SYNCHRONOUS, ... of the superblock */
 	bool copy_up;		/* place_new: fill it first with what the target holds (copyup.h) */
-	int pid_namespace;	/* procfs: fd of the namespace that it shows, our children's; 0: ours */
-	int idmap;		/* place_new: fd of the user namespace that maps its ids (idmap.h); 0: none */
+	int pid_namespace; /* procfs: fd of the namespace that it shows, our children's; 0: ours */
+	int idmap; /* place_new: fd of the user namespace that maps its ids (idmap.h); 0: none */
 };
 
 /*

@@ -57,19 +57,20 @@ struct plan_cursor {
 /* ---- the tail ---- */
 
 enum tail_record {
-	TAIL_BASE = 1,	       /* struct tail_base */
-	TAIL_CAPS = 2,	       /* struct tail_caps */
-	TAIL_EXEC_PATH = 3,    /* one string */
-	TAIL_CWD = 4,	       /* one string */
-	TAIL_ARGS = 5,	       /* strings */
-	TAIL_ENV = 6,	       /* strings */
-	TAIL_GROUPS = 7,       /* u32 each; no record: setgroups is not called */
-	TAIL_SECCOMP = 8,      /* struct sock_filter each */
-	TAIL_APPARMOR = 9,     /* one string */
-	TAIL_SELINUX = 10,     /* one string */
-	TAIL_HOOK = 11,	       /* struct tail_hook_head, then its strings; repeats */
-	TAIL_HOOK_STATE = 12,  /* bytes: stdin of the hooks */
-	TAIL_AGENT_STATE = 13, /* bytes: what the seccomp agent is sent beside the listener; NUL: T's pid */
+	TAIL_BASE = 1,	      /* struct tail_base */
+	TAIL_CAPS = 2,	      /* struct tail_caps */
+	TAIL_EXEC_PATH = 3,   /* one string */
+	TAIL_CWD = 4,	      /* one string */
+	TAIL_ARGS = 5,	      /* strings */
+	TAIL_ENV = 6,	      /* strings */
+	TAIL_GROUPS = 7,      /* u32 each; no record: setgroups is not called */
+	TAIL_SECCOMP = 8,     /* struct sock_filter each */
+	TAIL_APPARMOR = 9,    /* one string */
+	TAIL_SELINUX = 10,    /* one string */
+	TAIL_HOOK = 11,	      /* struct tail_hook_head, then its strings; repeats */
+	TAIL_HOOK_STATE = 12, /* bytes: stdin of the hooks */
+	TAIL_AGENT_STATE =
+		13, /* bytes: sent to the seccomp agent with the listener; NUL: T's pid */
 	TAIL_RECORDS
 };
 

@@ -171,7 +171,7 @@ class Container:
             process = Process()
         process.init, process.id = True, self.id
         self._is_detached = process.detach
-        given = {"args": process.args, "env": process.env, "cwd": process.cwd}
+        given: dict[str, object] = {"args": process.args, "env": process.env, "cwd": process.cwd}
         if any([value is not None for value in given.values()]):
             from capsule.spec import first_process
             from capsule.spec.load import load_config

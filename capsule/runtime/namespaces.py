@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from capsule._ext import proc
-from capsule.errors import KernelError, SpecError
+from capsule.errors import KernelError, SpecError, errno_text
 from capsule.linux.namespaces import KINDS
 
 _SMALLEST_PAGE = 4096
@@ -43,7 +43,7 @@ class NamespacePlan:
 def plan(namespaces: list[tuple[str, str | None]]) -> NamespacePlan:
     """Open what is joined by path and collect what is made.
 
-    Raises SpecError when a path is not a namespace of its kind, KernelError when it cannot be opened.
+    Raises SpecError when a path is not a namespace of its kind, or cannot be opened.
     """
     result = NamespacePlan()
     try:
@@ -65,7 +65,7 @@ def _open_namespace(path: str, word: str, where: str) -> int:
     try:
         fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
     except OSError as err:
-        raise KernelError("open namespace", path, errno=err.errno) from err
+        raise SpecError("config.json", where, f"{path}: {errno_text(err.errno)}", errno=err.errno) from err
     try:
         kind = proc.namespace_type(fd)
     except OSError:

@@ -283,6 +283,13 @@ def _words(tree) -> list[Problem]:
     return found
 
 
+def unknown_keys(document: object) -> list[str]:
+    """Return the JSON paths of the keys that the specification does not have."""
+    found: list[Problem] = []
+    _unknown_keys(document, CONFIG, None, found)
+    return [problem.path for problem in found]
+
+
 def _unknown_keys(value, rule: tuple, place, found: list[Problem]) -> None:
     """Find keys that the specification does not have: they are ignored; one like a known key is a mistake."""
     if rule[0] == check.OBJECT and isinstance(value, dict):

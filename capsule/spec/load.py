@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import posix
 
+from capsule import log
 from capsule._ext.json import JSONError, loads
 from capsule.errors import CapsuleError, SpecError
 from capsule.spec.check import check, problem, quote, required
@@ -38,6 +39,12 @@ def load_config(data: bytes) -> Config:
 def build_config(document: object, data: bytes) -> Config:
     """Check a parsed config.json; `data` are its bytes. Raises SpecError with the JSON path, Unsupported."""
     tree = check(document, CONFIG, None)
+    if log.is_debug():
+        from capsule.spec import checkup
+
+        unknown = checkup.unknown_keys(document)
+        if unknown:
+            log.debug(f"config.json: keys that the specification does not have are ignored: {', '.join(unknown)}")
     linux = tree.get("linux", {})
     config = Config()
     config.raw = data

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from .config import REMOVED
 
-
 ID = "expected an integer from 0 to 4294967294, got "
 RULE = "linux.seccomp.syscalls[0]"
 MAPS = [{"containerID": 0, "hostID": 1000, "size": 10}]

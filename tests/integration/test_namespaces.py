@@ -143,7 +143,7 @@ def test_a_path_of_another_kind_is_refused(capsule, bundle, kind, file):
 
 @pytest.mark.row(52)
 @pytest.mark.parametrize(("path", "words"), [
-    ("/nowhere", "open namespace /nowhere: no such file or directory"),
+    ("/nowhere", "linux.namespaces[4].path: /nowhere: no such file or directory"),
     ("/etc/hostname", "expected a network namespace at /etc/hostname: it is no namespace"),
     ("/", "expected a network namespace at /: it is no namespace"),
     ("relative", "expected an absolute path")])

@@ -1,4 +1,4 @@
-"""Configs made at random from what the specification allows: what is accepted runs, and the kernel shows what was asked for.
+"""Configs made at random from what the specification allows: what is accepted runs, and the kernel shows the wish.
 
 A wish is drawn as small facts; one function writes each into a config, another finds it in what the container and the
 kernel report. CAPSULE_EXAMPLES=N tries N configs that were not tried before; otherwise the same ones every time.
@@ -13,8 +13,7 @@ import pytest
 from helpers.bundle import CAPABILITIES, Bundle, default_config
 from helpers.payload import parse_mountinfo
 from helpers.requires import requires
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 
 pytestmark = requires("root", "runtime", "busybox", "gcc", "cgroup1")
 
@@ -61,11 +60,13 @@ wishes = st.fixed_dictionaries({
     "no_new_privileges": st.booleans(),
     "args": st.lists(texts, max_size=4),
     "env": st.dictionaries(words.filter(lambda word: word not in ("PATH", "HOME", "TERM")), texts, max_size=4),
-    "cwd": st.lists(words.filter(lambda word: word.strip(".")), max_size=3).map(lambda names: "/data/" + "/".join(names)),
+    "cwd": st.lists(words.filter(lambda word: word.strip(".")), max_size=3).map(
+        lambda names: "/data/" + "/".join(names)),
     "hostname": words,
     "nofile": limits(),
     "oom_score_adj": st.integers(0, 1000),
-    "tmpfs": st.dictionaries(words.filter(lambda word: word.strip(".")), st.sets(st.sampled_from(sorted(FLAGS))), max_size=3),
+    "tmpfs": st.dictionaries(
+        words.filter(lambda word: word.strip(".")), st.sets(st.sampled_from(sorted(FLAGS))), max_size=3),
     "read_only": st.booleans(),
     "somaxconn": st.one_of(st.none(), st.integers(1, 65535)),
     "denied": st.one_of(st.none(), st.tuples(st.sampled_from(sorted(EPERM_CALLS)), st.integers(1, 133))),
@@ -98,7 +99,8 @@ def write_config(box: Bundle, wish: dict) -> None:
         box.seccomp("SCMP_ACT_ALLOW", {"names": [name], "action": "SCMP_ACT_ERRNO", "errnoRet": number})
     if wish["private_cgroup"]:
         box.namespace("cgroup")
-    resources = {"pids": {"limit": wish["pids"]}, "memory": {"limit": wish["memory"]}, "cpu": {"shares": wish["shares"]}}
+    resources = {"pids": {"limit": wish["pids"]}, "memory": {"limit": wish["memory"]},
+                 "cpu": {"shares": wish["shares"]}}
     box.linux["resources"] = {name: value for name, value in resources.items() if None not in value.values()}
 
 
