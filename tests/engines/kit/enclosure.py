@@ -86,13 +86,15 @@ class Enclosure:
         argv = ["sh", "-c", JOIN, "sh", *map(str, self._groups), "--", "setpriv", "--pdeathsig", "KILL", "unshare",
                 "--mount", "--net", "--pid", "--cgroup", "--fork", "--kill-child", "--propagation", "private",
                 "--mount-proc", sys.executable, "-I", "-S", str(INSIDE), *words]
-        self._holder = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        env={"PATH": PATH}, start_new_session=True)
+        errors = self.directory / "enclosure.log"
+        with open(errors, "wb") as log:
+            self._holder = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                                            env={"PATH": PATH}, start_new_session=True)
         process.own(self._holder.pid)
         answer = self._holder.stdout.readline()
         if answer != b"ready\n":
             self._end()
-            raise AssertionError("the enclosure did not start; see its error output")
+            raise AssertionError(f"the enclosure did not start: {errors.read_text(errors='replace')}")
         (self.init,) = process.children(self._holder.pid)
 
     # Commands

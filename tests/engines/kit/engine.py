@@ -23,6 +23,7 @@ class Engine:
     NEEDS: ClassVar[tuple[str, ...]] = ("root", "runtime", "busybox", "gcc", "cgroup1", "overlay")
     KEEPS: ClassVar[re.Pattern[str]] = re.compile(r"(?!)")  # facts that may appear: what the engine makes once
     STATES: ClassVar[Sequence[str]] = STATES  # where runtimes keep the state of this engine's containers
+    PATIENCE: ClassVar[float] = DEADLINE / 4  # seconds in which what a scenario made must be gone
     IMAGE: ClassVar[str] = "localhost/base:latest"
 
     def __init__(self, directory: Path, archive: Path, runtimes: dict[str, Path]) -> None:
@@ -94,7 +95,7 @@ class Engine:
 
     def _select(self, runtime: str) -> None:
         self.runtime = runtime
-        if (self.directory / "first").exists():
+        if (self.directory / "first").is_dir():
             link = self.directory / "first" / "next"
             link.symlink_to(self.runtimes[runtime])
             link.rename(link.with_name("runc"))
@@ -117,7 +118,7 @@ class Engine:
                 return sorted(fact for fact in new if not self.KEEPS.match(fact))
 
             try:
-                wait_until(lambda: not left(), DEADLINE / 4)
+                wait_until(lambda: not left(), self.PATIENCE)
             except AssertionError:
                 found = left()
                 self.box.end_processes(keep)
