@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 MIB = 1 << 20
+MEMORY_TOO = "writes the memory limit as well, when Docker changes another"
 
 
 class Resources:
@@ -58,11 +59,13 @@ class Resources:
         assert engine.knob(name, "cpu", "cpu.shares") == "333"
         assert engine.knob(name, "pids", "pids.max") == "50"
 
+    @pytest.mark.known(crun=MEMORY_TOO)
     def test_update_of_the_quota(self, engine):
         name = engine.detached()
         engine.call("update", "--cpu-period", "100000", "--cpu-quota", "30000", name)
         assert engine.knob(name, "cpu", "cpu.cfs_quota_us") == "30000"
 
+    @pytest.mark.known(crun=MEMORY_TOO)
     def test_update_of_the_cpuset(self, engine):
         name = engine.detached()
         engine.call("update", "--cpuset-cpus", "0", name)
