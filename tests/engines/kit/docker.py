@@ -28,6 +28,7 @@ class Docker(DockerWords):
 
     def open(self) -> None:
         self._used: set[str] = set()
+        self.buildkit = "0"
         configuration = {
             "hosts": [f"unix://{SOCKET}"],
             "data-root": str(self.directory / "data"),
@@ -42,6 +43,7 @@ class Docker(DockerWords):
         }
         (self.directory / "daemon.json").write_text(json.dumps(configuration))
         self.box.make_groups("docker")  # the parent of every container, made once and left
+        self.box.make_groups("docker/buildkit")  # of every step of a build
         self.log = self.directory / "dockerd.log"
         self._daemon = self.box.daemon(["dockerd", "--config-file", str(self.directory / "daemon.json")], self.log,
                                        {"PATH": f"{self.first()}:{PATH}"})
@@ -57,7 +59,7 @@ class Docker(DockerWords):
         return ["docker", "--host", f"unix://{SOCKET}", *words]
 
     def environment(self) -> dict[str, str]:
-        return {"DOCKER_BUILDKIT": "0"}  # BuildKit is a plug-in that Debian does not package
+        return {"DOCKER_BUILDKIT": self.buildkit}
 
     def call(self, *words: str, **how) -> Done:
         self._used.add(words[0])
