@@ -10,7 +10,7 @@ export CAPSULE_REQUIRE ?= root,runtime,stop,noseal,busybox,gcc,podman,buildah,do
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build build-test test test-unit test-all test-engines demo bench lint clean
+.PHONY: help bootstrap build build-test test test-unit test-all test-engines demo bench bench-engines lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ demo: bootstrap-demo build ## run a container from the host's busybox and look a
 
 bench: bootstrap-bench build ## compare with the installed runc and crun
 	@$(PYTHON_OF_TREE) bench $(ARGS)
+
+bench-engines: bootstrap-engines build ## compare podman and Docker on capsule, runc and crun
+	@$(PYTHON_OF_TREE) -m bench.engines $(ARGS)
 
 lint: bootstrap-lint ## check style: ruff, mypy, clang-format
 	@$(PYTHON_OF_TREE) -m pip install -q --disable-pip-version-check -r requirements-lint.txt
