@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
+from helpers.runtime import DEADLINE
+from helpers.wait import wait_until
+
 from .words import DockerWords
 
 CONFIGURATION = """\
@@ -69,7 +72,8 @@ class Podman(DockerWords):
     def clean(self) -> None:
         if "pod" in self._used:
             self.call("pod", "rm", "--all", "--force", "--time", "0")
-        self.call("rm", "--all", "--force", "--time", "0", "--volumes")
+        remove = ("rm", "--all", "--force", "--time", "0", "--volumes")
+        wait_until(lambda: self.call(*remove, rc=None).rc == 0, DEADLINE, "podman's removal of all containers")
         if "volume" in self._used:
             self.call("volume", "prune", "--force")
         if "network" in self._used:
