@@ -17,7 +17,7 @@ import sys
 import sysconfig
 from typing import NamedTuple
 
-from build_support import modules, programs, python
+from build_support import lean, modules, programs, python
 from build_support.modules import Module
 from build_support.objects import Compilation, compile_all
 from build_support.programs import as_array, write_if_changed
@@ -27,8 +27,8 @@ from build_support.translate import target_of, translate_all
 ROOT = f"build/launcher/{python.tag()}"
 ENTRY = "capsule.cli.main"
 VARIANTS = ("static-frozen", "static", "shared")
-OWN_SOURCES = ("csrc/launcher.c", "csrc/launcher_lean.c", "csrc/launcher_memory.c", "csrc/launcher_types.c",
-               "csrc/seal.c")
+OWN_SOURCES = ("csrc/launcher.c", "csrc/launcher_lean.c", "csrc/launcher_memory.c", "csrc/launcher_names.c",
+               "csrc/launcher_types.c", "csrc/seal.c")
 JOBS = min(2, os.cpu_count() or 1)
 
 C_WARNINGS = ("-Wall", "-Wextra", "-Wno-unused-parameter", "-Wshadow", "-Wvla", "-Wstrict-prototypes",
@@ -39,7 +39,9 @@ OPTIMISE = ("-O2", "-fwrapv", "-fno-strict-aliasing", "-fno-semantic-interpositi
 # Not position independent: an executable that relocates nothing starts a quarter of a millisecond sooner.
 CODE = ("-fno-pie", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sections", "-DNDEBUG")
 LINK = ("-no-pie", "-Wl,--gc-sections", "-Wl,--as-needed", "-Wl,-O1", "-Wl,--hash-style=gnu", "-Wl,-z,noexecstack",
-        "-Wl,--build-id=none")
+        "-Wl,--build-id=none",
+        # csrc/launcher_names.c
+        "-Wl,--wrap=PyUnicode_InternFromString", "-Wl,--wrap=PyObject_SetAttrString")
 
 
 #: Entry of the launchers that test the seal, and what it is linked with.
@@ -219,6 +221,17 @@ def c_job(source: str, flavour: Flavour) -> Compilation:
     return Compilation(source, f"{ROOT}/{flavour.name}/{source.replace('/', '_')}.o", tuple(flags))
 
 
+def strings_source(linked: list[Module], generated: str, directory: str) -> str:
+    """Write the strings of translated modules; return the path."""
+    texts = []
+    for module in linked:
+        with open(target_of(module, generated), encoding="utf-8") as file:
+            texts.append(file.read())
+    path = f"{directory}/strings.c"
+    write_if_changed(path, lean.strings_text(texts))
+    return path
+
+
 def core_sources(linked: list[Module], embedded: str) -> list[str]:
     """List the C sources that the linked .pyx name, each once, and the launcher's own."""
     sources = set(OWN_SOURCES)
@@ -272,8 +285,9 @@ def probe(variant: str, version: str) -> str | None:
     table, settings = f"{directory}/modules.c", f"{directory}/settings-{variant}.c"
     write_if_changed(table, table_text([module], module.name))
     write_if_changed(settings, settings_text(variant, version, ""))
+    strings = strings_source([module], directory, directory)
     work = [module_job(module, directory),
-            *(c_job(source, flavour) for source in (*OWN_SOURCES, table, settings))]
+            *(c_job(source, flavour) for source in (*OWN_SOURCES, table, settings, strings))]
     if variant == "static-frozen":
         write_if_changed(f"{ROOT}/frozen.c", frozen_text())
         work.append(c_job(f"{ROOT}/frozen.c", flavour))
@@ -372,7 +386,8 @@ def build_flavour(flavour: Flavour, variant: str, settings: str, directory: str)
     table = f"{ROOT}/{flavour.name}/modules.c"
     write_if_changed(table, table_text(linked, entry))
     work = [module_job(module, generated) for module in linked]
-    sources = [*flavour_sources(flavour, linked, variant), settings, table]
+    strings = strings_source(linked, generated, f"{ROOT}/{flavour.name}")
+    sources = [*flavour_sources(flavour, linked, variant), settings, table, strings]
     work += [c_job(source, flavour) for source in sources]
     compiled = compile_all(work, jobs=JOBS)
     target = f"{directory}/{flavour.name}"

@@ -1,8 +1,8 @@
 """Make translated modules cheap to load: start-up time of the launcher is the sum of what its modules initialise.
 
 Before Cython: annotations, which nothing reads at run time, are blanked. After it: the code objects that only
-introspection would use are left out, and strings come from one table that all modules share
-(csrc/launcher_lean.c), so that "surrogateescape" is decoded, hashed and interned once and not in twenty modules.
+introspection would use are left out, strings are objects that the linker has laid out (strings_text()), and the
+import statement asks the launcher's table and not importlib's protocol (csrc/launcher_lean.h).
 
 The second half follows the text that Cython writes. Where a pattern is not found the C is left as it is: slower,
 never different.
@@ -14,15 +14,22 @@ import ast
 import hashlib
 import re
 
-#: Seen in generated C: what starts the file's private table, and what fills it.
+#: Seen in generated C: what starts the file's private table of strings, and what fills it.
 _LENGTHS = re.compile(r"str_length_index\[\] = \{(.*?)\};")
 _BYTES = re.compile(r"/\* compression: none .*?\n.*?\bbytes(?:\[\])? = (.*?);\n", re.DOTALL)
 _PLAIN_BYTES = re.compile(r"\bbytes(?:\[\])? = (\".*?\");\n", re.DOTALL)
 _FILL = re.compile(
-    r"PyObject \*string = PyUnicode_DecodeUTF8\(bytes \+ pos, bytes_length, NULL\);\n"
-    r"( *if \(likely\(string\) && i >= (\d+)\) PyUnicode_InternInPlace\(&string\);\n)?"
+    r"^    for \(int i = 0; i < (\d+); i\+\+\) \{\n"
+    r"      Py_ssize_t bytes_length = str_length_index\[i\]\.length;\n.*?^    \}\n",
+    re.MULTILINE | re.DOTALL,
 )
-_DEFINED = re.compile(r"^#define (__pyx_\w+) __pyx_string_tab\[(\d+)\]$", re.MULTILINE)
+_HASH = re.compile(r"for \(Py_ssize_t i = 0; (i < \d+; i\+\+\) \{\n +if \(unlikely\(PyObject_Hash\(stringtab\[i\]\))")
+_TABLE = "PyObject **stringtab = __pyx_mstate->__pyx_string_tab;\n"
+_TABLE_SIZE = re.compile(r"\bPyObject \*__pyx_string_tab\[(\d+)\];")
+_DEFINED = re.compile(r"^#define (__pyx_\w+) __pyx_string_tab\[(\d+)\]\n", re.MULTILINE)
+_USED = re.compile(r"(&?)__pyx_mstate(?:_global)?->(__pyx_(?:n|kp)_u_\w*)")
+_KNOWN_HASH = re.compile(r"\(\(PyASCIIObject ?\*\) ?(\w+)\)->hash\b")
+_DECLARED = re.compile(r"^CAPSULE_STRING\((\w+), (\d+), .*\)$", re.MULTILINE)
 _CODE_OBJECTS = re.compile(
     r"^(static int __Pyx_CreateCodeObjects\(__pyx_mstatetype \*__pyx_mstate\) \{\n).*?^\}\n", re.MULTILINE | re.DOTALL
 )
@@ -30,7 +37,16 @@ _COPIED = re.compile(
     r"^    if \(unlikely\(__Pyx_copy_spec_to_module\(spec, moddict, \"\w+\", \"__\w+__\", [01]\) < 0\)\) goto bad;\n",
     re.MULTILINE,
 )
-_HAS_NAME = "PyObject_HasAttr(imported_module, imported_name)"
+_IMPORT = re.compile(r"= __Pyx_Import\(([^,()]+), (\w+), (\d+), NULL, 0\)")
+#: What each module does for itself although the launcher has done it, or does it once for all.
+_ONCE = (
+    ("= __Pyx_ImportFrom(", "= capsule_import_from("),
+    ("= __Pyx_PyImport_AddModuleRef(__Pyx_BUILTIN_MODULE_NAME)", "= capsule_module_ref(__Pyx_BUILTIN_MODULE_NAME)"),
+    ('= __Pyx_PyImport_AddModuleRef("cython_runtime")', '= capsule_module_ref("cython_runtime")'),
+    ("= __Pyx_FetchCommonTypeFromSpec(", "= capsule_common_type(__Pyx_FetchCommonTypeFromSpec, "),
+)
+_BUILTINS = re.compile(r"^  if \(PyObject_SetAttrString\(__pyx_m, \"__builtins__\", .*\n", re.MULTILINE)
+_REGISTERED = re.compile(r"^  \{\n    PyObject \*modules = PyImport_GetModuleDict\(\);.*?^  \}\n", re.MULTILINE | re.DOTALL)
 _MAKE_CLASS = "__Pyx_PyObject_FastCallDict(metaclass, margs+1, 3 | __Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET, mkw)"
 
 
@@ -105,46 +121,86 @@ def _strings(text: str) -> list[bytes] | None:
     return found if position <= len(raw) else None
 
 
-def key_of(text: bytes, *, interned: bool) -> int:
-    """Name a string by 64 bits, never 0; equal in every module, checked for collisions by the linker's caller."""
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8, person=b"interned" if interned else b"").digest()) or 1
+def key_of(text: bytes) -> str:
+    """Name a string: the same in every module."""
+    return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
-def _unused(text: str, count: int) -> set[int]:
-    """List the entries of the private table that nothing in the module refers to."""
-    names = {name: int(index) for name, index in _DEFINED.findall(text) if int(index) < count}
-    mentions = re.findall(r"\b__pyx_(?:n|kp)_\w+", text)
-    often = {name for name in set(mentions) & set(names) if mentions.count(name) > 1}
-    return {index for name, index in names.items() if name not in often}
+def static_strings(text: str) -> str:
+    """Replace a module's table of strings, made when it is loaded, by objects that strings_text() defines.
 
-
-def share_strings(text: str) -> str:
-    """Take a module's strings from the shared table, without those that are not used."""
-    fill = _FILL.search(text)
-    strings = _strings(text)
-    if not fill or not strings or "PyObject **stringtab" not in text:
+    A module with a string that is not ASCII keeps its table.
+    """
+    fill, strings, size = _FILL.search(text), _strings(text), _TABLE_SIZE.search(text)
+    if not fill or not strings or not size or _TABLE not in text:
         return text
-    first_interned = int(fill[2]) if fill[2] else len(strings)
-    unused = _unused(text, len(strings))
-    keys = ",".join(
-        "0" if i in unused else f"{key_of(string, interned=i >= first_interned):#x}u"
-        for i, string in enumerate(strings)
-    )
-    start = text.rindex("    PyObject **stringtab", 0, fill.start())
-    return (
-        text[:start]
-        + f"    static const unsigned long long capsule_keys[] = {{{keys}}};\n"
-        + text[start : fill.start()]
-        + "PyObject *string = capsule_string(capsule_keys[i], bytes + pos, bytes_length, "
-        + f"i >= {first_interned});\n"
-        + text[fill.end() :]
-    )
+    count = int(fill[1])
+    if not all(string.isascii() for string in strings[:count]):
+        return text
+    keys = {name: key_of(strings[int(index)]) for name, index in _DEFINED.findall(text) if int(index) < count}
+    lean = _shrink_table(text.replace(fill[0], f"    pos = {sum(map(len, strings[:count]))};\n"), count, int(size[1]))
+    used = set()
+
+    def refer(match: re.Match[str]) -> str:
+        key = keys[match[2]]
+        used.add(key)
+        return f"((PyObject **)&capsule_p_{key})" if match[1] else f"((PyObject *)&capsule_s_{key})"
+
+    lean = _USED.sub(lambda match: refer(match) if match[2] in keys else match[0], lean)
+    if re.search(r"\b__pyx_(?:n|kp)_u_\w*", lean):
+        return text
+    lean = _KNOWN_HASH.sub(r"capsule_hash(\1)", lean)
+    declared = "".join(sorted({
+        f"CAPSULE_STRING({key_of(string)}, {len(string)}, {as_literal(string)})\n"
+        for string in strings[:count] if key_of(string) in used
+    }))
+    return declared + lean
+
+
+def _shrink_table(text: str, count: int, size: int) -> str:
+    """Leave the first `count` entries, the strings, out of a table that holds bytes behind them."""
+    text = text.replace(f"__pyx_string_tab[{size}];", f"__pyx_string_tab[{size - count}];")
+    text = text.replace(_TABLE, _TABLE.replace(";", f" - {count};"))
+    text = re.sub(rf"(for \(int i=0; i<){size}(; \+\+i\) \{{ \w+\(\w+->__pyx_string_tab\[i\]\); \}})",
+                  rf"\g<1>{size - count}\2", text)
+    text = _HASH.sub(rf"for (Py_ssize_t i = {count}; \1", text)
+    return _DEFINED.sub(lambda match: "" if int(match[2]) < count
+                        else f"#define {match[1]} __pyx_string_tab[{int(match[2]) - count}]\n", text)
+
+
+def as_literal(text: bytes) -> str:
+    """Quote bytes as a C string literal."""
+    return '"' + "".join(chr(byte) if 32 <= byte < 127 and byte not in b'"\\?' else f"\\{byte:03o}" for byte in text) + '"'
+
+
+def strings_text(texts: list[str]) -> str:
+    """Write the file that defines every string that the C texts of modules declare, once.
+
+    What many modules name comes first and messages last: a page that is never used costs nothing.
+    """
+    uses: dict[str, int] = {}
+    for text in texts:
+        for match in _DECLARED.finditer(text):
+            uses[match[0]] = uses.get(match[0], 0) + 1
+    order = list(uses)
+    names = [line for line in order if re.search(r'"[\w.]+"\)$', line)]
+    common = [line for line in names if uses[line] > 2]
+    rare = [line for line in names if uses[line] <= 2]
+    messages = sorted(set(order) - set(names), key=order.index)
+    lines = "\n".join([*common, *rare, *messages])
+    return f'/* Made by build_support/lean.py. */\n#define CAPSULE_DEFINE_STRINGS\n#include "launcher_lean.h"\n\n{lines}\n'
 
 
 def spare_attributes(text: str) -> str:
-    """Leave out __loader__, __file__ and __package__, and the errors made only to learn that a name is not there."""
-    text = _COPIED.sub("", text)
-    return text.replace(_HAS_NAME, "capsule_has_name(imported_module, imported_name)")
+    """Leave out __loader__, __file__ and __package__, and what the launcher has entered already."""
+    return _REGISTERED.sub("", _BUILTINS.sub("", _COPIED.sub("", text)), count=1)
+
+
+def import_directly(text: str) -> str:
+    """Have modules, their names and the types that they share looked up by csrc/launcher_lean.c."""
+    for old, new in _ONCE:
+        text = text.replace(old, new)
+    return _IMPORT.sub(r"= capsule_import(\1, \2, \3)", text)
 
 
 def make_classes(text: str) -> str:
@@ -154,5 +210,5 @@ def make_classes(text: str) -> str:
 
 def make_lean(text: str) -> str:
     """Apply all of them to the C text of a module."""
-    lean = share_strings(make_classes(spare_attributes(drop_code_objects(text))))
+    lean = static_strings(make_classes(import_directly(spare_attributes(drop_code_objects(text)))))
     return '#include "launcher_lean.h"\n' + lean if lean != text else text

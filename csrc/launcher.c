@@ -67,17 +67,14 @@ static int is_built_in(const char *name)
 	return 0;
 }
 
-/*
- * The least object that module creation accepts as a spec: a namespace with a name. Every import of
- * a loaded module asks its spec for _initializing, and would format an error where it is missing.
- */
+/* The least object that the creation of a built-in module accepts as a spec: a namespace with a
+ * name. */
 static PyObject *make_spec(PyObject *name)
 {
 	PyObject *example = PySys_GetObject("implementation"), *spec = NULL;
 	PyObject *nothing = PyTuple_New(0), *attributes;
 
-	attributes = Py_BuildValue("{sOsO}", "name", name, "_initializing", Py_False);
-
+	attributes = Py_BuildValue("{sO}", "name", name);
 	if (example && nothing && attributes)
 		spec = PyObject_Call((PyObject *)Py_TYPE(example), nothing, attributes);
 	else if (!example)
@@ -114,8 +111,6 @@ fail:
 	return NULL;
 }
 
-static PyObject *load(PyObject *name);
-
 /* Load the package that a module lies in; *parent is a new reference, or NULL at top level. */
 static int load_parent(const char *name, PyObject **parent)
 {
@@ -127,7 +122,7 @@ static int load_parent(const char *name, PyObject **parent)
 		return 0;
 	parent_name = PyUnicode_FromStringAndSize(name, dot - name);
 	if (parent_name)
-		*parent = load(parent_name);
+		*parent = capsule_load(parent_name);
 	Py_XDECREF(parent_name);
 	return *parent ? 0 : -1;
 }
@@ -142,13 +137,35 @@ static int mark_package(PyObject *module)
 	return ret;
 }
 
+/* Without them in its globals no frame can be made for a traceback. */
+static int give_builtins(PyObject *module)
+{
+	static PyObject *name;
+
+	if (!name)
+		name = PyUnicode_InternFromString("__builtins__");
+	return name ? PyDict_SetItem(PyModule_GetDict(module), name, PyEval_GetBuiltins()) : -1;
+}
+
+/* Run what a definition wants to be run. Its methods are the importer's to add as well. */
+static int fill(PyObject *module, PyModuleDef *definition)
+{
+	if (definition->m_methods && PyModule_AddFunctions(module, definition->m_methods) < 0)
+		return -1;
+	for (PyModuleDef_Slot *slot = definition->m_slots; slot && slot->slot; slot++)
+		if (slot->slot == Py_mod_exec &&
+		    ((int (*)(PyObject *))slot->value)(module) < 0)
+			return -1;
+	return 0;
+}
+
 static int execute(PyObject *module, PyObject *name, PyModuleDef *definition)
 {
 	PyObject *modules = PyImport_GetModuleDict(), *type, *value, *traceback;
 
 	if (PyObject_SetItem(modules, name, module) < 0)
 		return -1;
-	if (PyModule_ExecDef(module, definition) == 0)
+	if (fill(module, definition) == 0)
 		return 0;
 	PyErr_Fetch(&type, &value, &traceback);
 	if (PyObject_DelItem(modules, name) < 0)
@@ -157,21 +174,22 @@ static int execute(PyObject *module, PyObject *name, PyModuleDef *definition)
 	return -1;
 }
 
-/* Create a module of the table, enter it into sys.modules and run it. */
+/*
+ * Create a module of the table, enter it into sys.modules and run it. Its creation slot would read
+ * a spec only to find the name there; none of our modules has state of its own.
+ */
 static PyObject *create_module(const struct capsule_module *entry, PyObject *name)
 {
-	PyObject *definition = entry->init(), *spec, *module;
+	PyObject *definition = entry->init(), *module;
 
 	if (!definition || !PyObject_TypeCheck(definition, &PyModuleDef_Type))
 		return definition; /* an error, or single-phase: created and run already */
-	spec = make_spec(name);
-	module = spec ? PyModule_FromDefAndSpec((PyModuleDef *)definition, spec) : NULL;
-	if (module && PyDict_SetItemString(PyModule_GetDict(module), "__spec__", spec) < 0)
-		Py_CLEAR(module);
-	Py_XDECREF(spec);
+	if (((PyModuleDef *)definition)->m_size > 0)
+		return PyErr_Format(PyExc_SystemError, "%R has state of its own", name);
+	module = PyModule_NewObject(name);
 	if (!module)
 		return NULL;
-	if ((entry->is_package && mark_package(module) < 0) ||
+	if (give_builtins(module) < 0 || (entry->is_package && mark_package(module) < 0) ||
 	    execute(module, name, (PyModuleDef *)definition) < 0)
 		Py_CLEAR(module);
 	return module;
@@ -231,15 +249,21 @@ static PyObject *load_traced(const struct capsule_module *entry, PyObject *name)
 #define load_own load_traced
 #endif
 
-/* Import one module by its absolute name; a new reference. */
-static PyObject *load(PyObject *name)
+int capsule_is_linked(PyObject *name)
 {
-	PyObject *module = PyImport_GetModule(name);
+	const char *text = PyUnicode_AsUTF8(name);
+
+	return text && find_module(text);
+}
+
+PyObject *capsule_load(PyObject *name)
+{
+	PyObject *module = PyDict_GetItemWithError(PyImport_GetModuleDict(), name);
 	const struct capsule_module *entry;
 	const char *text;
 
 	if (module || PyErr_Occurred())
-		return module;
+		return Py_XNewRef(module);
 	text = PyUnicode_AsUTF8(name);
 	if (!text)
 		return NULL;
@@ -260,37 +284,26 @@ static PyObject *find_and_load(PyObject *self, PyObject *args)
 	(void)self;
 	if (!PyArg_ParseTuple(args, "UO", &name, &import))
 		return NULL;
-	return load(name);
+	return capsule_load(name);
 }
 
 /* importlib._bootstrap._handle_fromlist(module, fromlist, import_): `from package import submodule`
  */
 static PyObject *handle_fromlist(PyObject *self, PyObject *args)
 {
-	PyObject *module, *names, *import, *name, *package, *full, *found;
+	PyObject *module, *names, *import, *sequence, *package, *result = NULL;
 
 	(void)self;
 	if (!PyArg_ParseTuple(args, "OOO", &module, &names, &import))
 		return NULL;
 	package = PyObject_GetAttrString(module, "__name__");
-	for (Py_ssize_t i = 0; package && i < PySequence_Size(names); i++) {
-		name = PySequence_GetItem(names, i);
-		full = name ? PyUnicode_FromFormat("%U.%U", package, name) : NULL;
-		if (full && !capsule_has_name(module, name) && PyUnicode_AsUTF8(full) &&
-		    find_module(PyUnicode_AsUTF8(full))) {
-			found = load(full);
-			Py_XDECREF(found);
-		}
-		Py_XDECREF(full);
-		Py_XDECREF(name);
-		if (PyErr_Occurred())
-			Py_CLEAR(package);
-	}
-	if (!package)
-		return NULL;
-	Py_DECREF(package);
-	Py_INCREF(module);
-	return module;
+	sequence = PySequence_Fast(names, "a list of names");
+	if (package && sequence)
+		result = capsule_import(package, PySequence_Fast_ITEMS(sequence),
+					PySequence_Fast_GET_SIZE(sequence));
+	Py_XDECREF(sequence);
+	Py_XDECREF(package);
+	return result;
 }
 
 static PyMethodDef importer[] = {
@@ -572,7 +585,7 @@ static int run(int argc, char **argv)
 	PyObject *name = PyUnicode_FromString(capsule_entry), *entry, *arguments, *result = NULL;
 	long status = STATUS_FAILED;
 
-	entry = name ? load(name) : NULL;
+	entry = name ? capsule_load(name) : NULL;
 	arguments = argument_list(argc, argv);
 	if (entry && arguments)
 		result = PyObject_CallMethod(entry, "main", "O", arguments);

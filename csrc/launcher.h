@@ -24,6 +24,12 @@ extern const char capsule_variant[];
 extern const char capsule_python[];
 extern const char capsule_library[];
 
+/* Tell whether a module is in the table. */
+int capsule_is_linked(PyObject *name);
+
+/* Import one module by its absolute name, from the table or built in; a new reference. */
+PyObject *capsule_load(PyObject *name);
+
 /* Choose the memory of the interpreter, which must not have started yet. */
 void capsule_memory_prepare(void);
 
