@@ -15,7 +15,7 @@ from helpers.payload import build_payload
 from helpers.process import become_subreaper
 from helpers.seccomp import PROFILE, engine_profile
 
-from bench import host, memory, report
+from bench import count, host, memory, report
 from bench.clock import Failed, reap
 from bench.rows import ROWS, Bundles, Runtime
 
@@ -32,7 +32,18 @@ def options() -> argparse.Namespace:
     parser.add_argument("--capsule", default=str(ROOT / "build" / "capsule"), help="the program to measure")
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results")
     parser.add_argument("--no-memory", action="store_true", help="leave the memory rows out")
+    parser.add_argument("--count", action="store_true",
+                        help="time nothing: print what each verb of capsule loads, executes, touches and asks for")
     return parser.parse_args()
+
+
+def counted(chosen: argparse.Namespace, directory: Path) -> str:
+    """Return the table of bench/count.py."""
+    tracer = Path(chosen.capsule).with_name("capsule-imports")
+    if not tracer.exists():
+        print(f"{tracer} is not there (setup.py build_launcher --flavours=capsule-imports): no modules are counted")
+    return count.table(Runtime("capsule", [chosen.capsule], directory), bundles(directory),
+                       str(tracer) if tracer.exists() else None)
 
 
 def runtimes(chosen: argparse.Namespace, directory: Path) -> list[Runtime]:
@@ -114,6 +125,9 @@ def main() -> int:
     mounted = host.hide_hybrid()
     directory = Path(tempfile.mkdtemp(prefix="capsule-bench-"))
     try:
+        if chosen.count:
+            print(counted(chosen, directory))
+            return 0
         programs = runtimes(chosen, directory)
         versions = {runtime.name: host.version(runtime.argv[0]) for runtime in programs}
         for name, text in versions.items():

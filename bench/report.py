@@ -13,7 +13,7 @@ BASE = "crun"
 TARGETS = {
     "run, pauses": (0.55, 1.0), "run, back to back": (0.85, 1.0), "create, pauses": (0.50, None),
     "exec, pauses": (0.45, None), "exec, back to back": (1.0, None), "start": (1.0, None), "kill": (1.0, None),
-    "delete": (1.0, None), "state": (1.0, None), "list": (1.0, None),
+    "library: run to exit, destroy": (1.0, None), "delete": (1.0, None), "state": (1.0, None), "list": (1.0, None),
     "engine-like run, pauses": (0.55, 1.0), "engine-like run, back to back": (0.85, 1.0),
 }
 

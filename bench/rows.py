@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.clock import Sample, measure, reap
+import capsule
+from bench.clock import Failed, Sample, measure, reap
+from capsule.client.launcher import LAUNCHER_VARIABLE
 
 PAUSE = 0.06  # seconds: long enough for the kernel to leave its busy regime (docs/performance.md)
 
@@ -84,6 +87,25 @@ def engine_paused(runtime: Runtime, bundles: Bundles) -> Sample:
     return engine(runtime, bundles)
 
 
+def library(runtime: Runtime, bundles: Bundles) -> Sample:
+    """capsule by its library, in this warm program; the others as a program would start them."""
+    if runtime.name != "capsule":
+        return run(runtime, bundles)
+    os.environ[LAUNCHER_VARIABLE] = runtime.argv[0]
+    container = capsule.Factory(runtime.argv[2]).create(new_id(), bundle=bundles.plain)
+    before = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    begin = time.monotonic_ns()
+    container.run()
+    status = container.wait()
+    container.destroy()
+    wall = time.monotonic_ns() - begin
+    after = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    if status:
+        raise Failed(f"the payload ended with {status}")
+    cpu = sum(new.ru_utime + new.ru_stime - old.ru_utime - old.ru_stime for new, old in zip(after, before, strict=True))
+    return Sample((wall / 1e6, cpu * 1e3))
+
+
 def create(runtime: Runtime, bundles: Bundles) -> Sample:
     name = new_id()
     try:
@@ -153,6 +175,7 @@ def _wait_end(pid: int) -> None:
 ROWS: dict[str, Row] = {
     "run, pauses": run_paused,
     "run, back to back": run,
+    "library: run to exit, destroy": library,
     "create, pauses": create_paused,
     "create, back to back": create,
     "start": start,

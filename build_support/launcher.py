@@ -28,7 +28,7 @@ ROOT = f"build/launcher/{python.tag()}"
 ENTRY = "capsule.cli.main"
 VARIANTS = ("static-frozen", "static", "shared")
 OWN_SOURCES = ("csrc/launcher.c", "csrc/launcher_lean.c", "csrc/launcher_memory.c", "csrc/launcher_names.c",
-               "csrc/launcher_types.c", "csrc/seal.c")
+               "csrc/launcher_posix.c", "csrc/launcher_types.c", "csrc/seal.c")
 JOBS = min(2, os.cpu_count() or 1)
 
 C_WARNINGS = ("-Wall", "-Wextra", "-Wno-unused-parameter", "-Wshadow", "-Wvla", "-Wstrict-prototypes",
@@ -40,8 +40,9 @@ OPTIMISE = ("-O2", "-fwrapv", "-fno-strict-aliasing", "-fno-semantic-interpositi
 CODE = ("-fno-pie", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sections", "-DNDEBUG")
 LINK = ("-no-pie", "-Wl,--gc-sections", "-Wl,--as-needed", "-Wl,-O1", "-Wl,--hash-style=gnu", "-Wl,-z,noexecstack",
         "-Wl,--build-id=none",
-        # csrc/launcher_names.c
-        "-Wl,--wrap=PyUnicode_InternFromString", "-Wl,--wrap=PyObject_SetAttrString")
+        # csrc/launcher_names.c and csrc/launcher_posix.c
+        "-Wl,--wrap=PyUnicode_InternFromString", "-Wl,--wrap=PyObject_SetAttrString",
+        "-Wl,--wrap=PyInit_posix", "-Wl,--wrap=PyModule_AddIntConstant")
 
 
 #: Entry of the launchers that test the seal, and what it is linked with.
@@ -113,16 +114,20 @@ def init_name(module: Module) -> str:
 
 
 def table_text(linked: list[Module], entry: str) -> str:
-    """Write the module table, sorted as strcmp() sorts."""
+    """Write the module table and the names of posix, sorted as strcmp() sorts."""
     rows = [(m.name, init_name(m), int(m.is_package)) for m in linked]
     rows.append(("capsule._launcher", "PyInit_capsule__launcher", 0))
     rows.sort(key=lambda row: row[0].encode())
     prototypes = "\n".join(f"PyObject *{init}(void);" for _, init, _ in rows)
     entries = "\n".join(f'\t{{ "{name}", {init}, {package} }},' for name, init, package in rows)
+    names = modules.names_of("posix", linked)
+    posix = "\n".join(f'\t"{name}",' for name in names)
     return (
         f'/* Made by build_support/launcher.py. */\n#include "launcher.h"\n\n{prototypes}\n\n'
         f"const struct capsule_module capsule_modules[] = {{\n{entries}\n}};\n"
         f"const size_t capsule_module_count = {len(rows)};\nconst char capsule_entry[] = {c_string(entry)};\n"
+        f"\nconst char *const capsule_posix_names[] = {{\n{posix}\n\tNULL,\n}};\n"
+        f"const size_t capsule_posix_name_count = {len(names)};\n"
     )
 
 

@@ -46,7 +46,9 @@ _ONCE = (
     ("= __Pyx_FetchCommonTypeFromSpec(", "= capsule_common_type(__Pyx_FetchCommonTypeFromSpec, "),
 )
 _BUILTINS = re.compile(r"^  if \(PyObject_SetAttrString\(__pyx_m, \"__builtins__\", .*\n", re.MULTILINE)
-_REGISTERED = re.compile(r"^  \{\n    PyObject \*modules = PyImport_GetModuleDict\(\);.*?^  \}\n", re.MULTILINE | re.DOTALL)
+_REGISTERED = re.compile(
+    r"^  \{\n    PyObject \*modules = PyImport_GetModuleDict\(\);.*?^  \}\n", re.MULTILINE | re.DOTALL
+)
 _MAKE_CLASS = "__Pyx_PyObject_FastCallDict(metaclass, margs+1, 3 | __Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET, mkw)"
 
 
@@ -170,7 +172,8 @@ def _shrink_table(text: str, count: int, size: int) -> str:
 
 def as_literal(text: bytes) -> str:
     """Quote bytes as a C string literal."""
-    return '"' + "".join(chr(byte) if 32 <= byte < 127 and byte not in b'"\\?' else f"\\{byte:03o}" for byte in text) + '"'
+    plain = range(32, 127)
+    return '"' + "".join(chr(byte) if byte in plain and byte not in b'"\\?' else f"\\{byte:03o}" for byte in text) + '"'
 
 
 def strings_text(texts: list[str]) -> str:
@@ -188,7 +191,8 @@ def strings_text(texts: list[str]) -> str:
     rare = [line for line in names if uses[line] <= 2]
     messages = sorted(set(order) - set(names), key=order.index)
     lines = "\n".join([*common, *rare, *messages])
-    return f'/* Made by build_support/lean.py. */\n#define CAPSULE_DEFINE_STRINGS\n#include "launcher_lean.h"\n\n{lines}\n'
+    head = '/* Made by build_support/lean.py. */\n#define CAPSULE_DEFINE_STRINGS\n#include "launcher_lean.h"\n\n'
+    return f"{head}{lines}\n"
 
 
 def spare_attributes(text: str) -> str:

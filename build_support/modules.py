@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from glob import glob
 from typing import NamedTuple
 
@@ -77,6 +77,21 @@ def imported_names(path: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             names.add(node.module or "")
     return names
+
+
+def names_of(module: str, users: Iterable[Module]) -> list[str]:
+    """List what the sources of `users` name of a module, sorted; `import module` and `from module import` alone count.
+
+    Text is searched, for a .pyx is not Python: a name too many does no harm.
+    """
+    found: set[str] = set()
+    for user in users:
+        with open(user.path, encoding="utf-8") as file:
+            text = file.read()
+        found.update(re.findall(rf"\b{module}\.(\w+)", text))
+        for names in re.findall(rf"^\s*from {module} import \(?([\w\s,]+)", text, re.MULTILINE):
+            found.update(re.findall(r"\w+", names))
+    return sorted(found)
 
 
 def is_lean(path: str) -> bool:

@@ -153,8 +153,7 @@ static int fill(PyObject *module, PyModuleDef *definition)
 	if (definition->m_methods && PyModule_AddFunctions(module, definition->m_methods) < 0)
 		return -1;
 	for (PyModuleDef_Slot *slot = definition->m_slots; slot && slot->slot; slot++)
-		if (slot->slot == Py_mod_exec &&
-		    ((int (*)(PyObject *))slot->value)(module) < 0)
+		if (slot->slot == Py_mod_exec && ((int (*)(PyObject *))slot->value)(module) < 0)
 			return -1;
 	return 0;
 }

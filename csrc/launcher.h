@@ -13,6 +13,10 @@ struct capsule_module {
 extern const struct capsule_module capsule_modules[];
 extern const size_t capsule_module_count;
 
+/* What the linked modules name of the module posix; sorted. */
+extern const char *const capsule_posix_names[];
+extern const size_t capsule_posix_name_count;
+
 /* The module whose main(argv: list[bytes]) -> int is the program. */
 extern const char capsule_entry[];
 

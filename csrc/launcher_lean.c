@@ -107,7 +107,7 @@ PyObject *capsule_module_ref(const char *name)
 }
 
 PyTypeObject *capsule_common_type(PyTypeObject *(*fetch)(PyTypeObject *metaclass, PyObject *module,
-							  PyType_Spec *spec, PyObject *bases),
+							 PyType_Spec *spec, PyObject *bases),
 				  PyTypeObject *metaclass, PyObject *module, PyType_Spec *spec,
 				  PyObject *bases)
 {
@@ -118,7 +118,8 @@ PyTypeObject *capsule_common_type(PyTypeObject *(*fetch)(PyTypeObject *metaclass
 	size_t i = 0;
 	PyTypeObject *type;
 
-	while (i < Py_ARRAY_LENGTH(known) && known[i].name && strcmp(known[i].name, spec->name) != 0)
+	while (i < Py_ARRAY_LENGTH(known) && known[i].name &&
+	       strcmp(known[i].name, spec->name) != 0)
 		i++;
 	if (i < Py_ARRAY_LENGTH(known) && known[i].name)
 		return (PyTypeObject *)Py_NewRef(known[i].type);

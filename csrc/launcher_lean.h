@@ -20,29 +20,29 @@
 #define CAPSULE_STRING_STATE .state = { .kind = PyUnicode_1BYTE_KIND, .compact = 1, .ascii = 1 }
 #else
 #define CAPSULE_STRING_REFERENCES ((Py_ssize_t)1 << 30)
-#define CAPSULE_STRING_STATE                                                                       \
+#define CAPSULE_STRING_STATE \
 	.state = { .kind = PyUnicode_1BYTE_KIND, .compact = 1, .ascii = 1, .ready = 1 }
 #endif
 
 /* The compiler would align each as it does arrays, to twice as much memory as they need. */
-#define CAPSULE_STRING(key, size, text_)                                                           \
-	struct {                                                                                   \
-		PyASCIIObject head;                                                                \
-		char text[size + 1];                                                               \
-	} capsule_s_##key __attribute__((aligned(8), section("capsule_strings"))) = {              \
-		.head = { .ob_base = { .ob_refcnt = CAPSULE_STRING_REFERENCES,                     \
-				       .ob_type = &PyUnicode_Type },                               \
-			  .length = size,                                                          \
-			  .hash = -1,                                                              \
-			  CAPSULE_STRING_STATE },                                                  \
-		.text = text_,                                                                     \
-	};                                                                                         \
+#define CAPSULE_STRING(key, size, text_)                                              \
+	struct {                                                                      \
+		PyASCIIObject head;                                                   \
+		char text[size + 1];                                                  \
+	} capsule_s_##key __attribute__((aligned(8), section("capsule_strings"))) = { \
+		.head = { .ob_base = { .ob_refcnt = CAPSULE_STRING_REFERENCES,        \
+				       .ob_type = &PyUnicode_Type },                  \
+			  .length = size,                                             \
+			  .hash = -1,                                                 \
+			  CAPSULE_STRING_STATE },                                     \
+		.text = text_,                                                        \
+	};                                                                            \
 	PyObject *const capsule_p_##key = (PyObject *)&capsule_s_##key;
 
 #else
 
-#define CAPSULE_STRING(key, size, text)                                                            \
-	extern PyASCIIObject capsule_s_##key;                                                      \
+#define CAPSULE_STRING(key, size, text)       \
+	extern PyASCIIObject capsule_s_##key; \
 	extern PyObject *const capsule_p_##key;
 
 #endif
@@ -72,7 +72,7 @@ PyObject *capsule_module_ref(const char *name);
  * finds or makes it for the first of them.
  */
 PyTypeObject *capsule_common_type(PyTypeObject *(*fetch)(PyTypeObject *metaclass, PyObject *module,
-							  PyType_Spec *spec, PyObject *bases),
+							 PyType_Spec *spec, PyObject *bases),
 				  PyTypeObject *metaclass, PyObject *module, PyType_Spec *spec,
 				  PyObject *bases);
 

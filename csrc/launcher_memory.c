@@ -20,7 +20,9 @@
 #define HUGE ((size_t)2 << 20)
 /* Pieces smaller than any arena (the interpreter's stacks) would keep one arena out of the pool. */
 #define LEAST ((size_t)256 << 10)
-#define UNIT  ((size_t)16)
+#define UNIT ((size_t)16)
+/* Tables that begin all zero and stay nearly so. */
+#define SPARSE ((size_t)32 << 10)
 /* Freed pieces up to this are kept by size; a greater one comes back only if it is the last. */
 #define KEPT ((size_t)4096)
 
@@ -130,8 +132,9 @@ static void *give_zeroed(void *context, size_t count, size_t size)
 {
 	void *start;
 
-	if (size && count > PY_SSIZE_T_MAX / size)
-		return NULL;
+	/* Not by give(): what comes fresh from the kernel need not be cleared, nor even touched. */
+	if (size && count >= SPARSE / size)
+		return calloc(count, size);
 	start = give(context, count * size);
 	return start ? memset(start, 0, count * size) : NULL;
 }

@@ -15,7 +15,7 @@
 
 /* A power of two; a quarter is used. */
 #define SLOTS 512
-#define FULL  (SLOTS / 2)
+#define FULL (SLOTS / 2)
 
 /* Bounds of the section that CAPSULE_STRING fills. */
 extern const char __start_capsule_strings[], __stop_capsule_strings[];

@@ -75,6 +75,10 @@ def _nothing():
         pass
 
 
+def _names():
+    posix.write(1, " ".join(dir(posix)).encode())
+
+
 ACTIONS = {
     "import": _import,
     "import_package": _import_package,
@@ -87,6 +91,7 @@ ACTIONS = {
     "fork": _fork,
     "execve": _execve,
     "nothing": _nothing,
+    "names": _names,
 }
 
 

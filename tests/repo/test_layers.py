@@ -90,4 +90,4 @@ def test_python_h_is_included_by_the_launcher_and_the_seal_only() -> None:
     including = re.compile(r"^#\s*include\s+<Python.h>", re.MULTILINE)
     found = {path.name for path in (ROOT / "csrc").glob("*.[ch]") if including.search(path.read_text(encoding="utf-8"))}
     assert found == {"launcher.c", "launcher.h", "launcher_lean.c", "launcher_lean.h", "launcher_memory.c",
-                     "launcher_names.c", "launcher_types.c", "seal.c"}
+                     "launcher_names.c", "launcher_posix.c", "launcher_types.c", "seal.c"}

@@ -112,6 +112,22 @@ def test_own_inittab_has_what_the_hot_path_may_import() -> None:
     assert modules.BUILT_IN - {"__future__"} <= set(launcher.INITTAB)
 
 
+def test_names_of_a_module_are_found_wherever_they_are_used(tmp_path: Path) -> None:
+    source = tmp_path / "user.pyx"
+    source.write_text("import posix\nfrom posix import (\n    stat_result,\n    O_PATH)\ncdef f(int fd):\n"
+                      "    posix.close(fd)\n    return other.read, posix.strerror(1), posixly.odd\n")
+    names = modules.names_of("posix", [modules.Module("user", str(source), False)])
+    assert names == ["O_PATH", "close", "stat_result", "strerror"]
+
+
+def test_posix_has_what_linked_modules_name_and_no_more(probe: Path) -> None:
+    if python.static_library() is None:
+        pytest.skip("no libpython.a")
+    names = run(probe, "names").stdout.split()
+    assert {"fork", "mkdir", "O_RDONLY", "write"} <= set(names)
+    assert not {"chown", "putenv", "O_APPEND"} & set(names)
+
+
 def test_every_hot_module_is_in_the_table_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     names = [module.name for module in launcher.linked_modules()]

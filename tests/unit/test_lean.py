@@ -1,4 +1,4 @@
-"""What build_support/lean.py leaves of the C that Cython writes: it follows that text, and must notice when it changes."""
+"""What build_support/lean.py leaves of Cython's C: it follows that text, and must notice when it changes."""
 
 from __future__ import annotations
 
@@ -44,8 +44,10 @@ def test_every_pattern_is_found_in_what_cython_writes(tmp_path: Path, monkeypatc
     for call in ("= capsule_import(", "= capsule_import_from(", "capsule_make_class(", "= capsule_common_type(",
                  '= capsule_module_ref("cython_runtime")', "capsule_hash(name)", "capsule_hash(name_str)"):
         assert call in text, call
-    for call in ("= __Pyx_Import(", "= __Pyx_ImportFrom(", "str_length_index[i]", "PyImport_GetModuleDict();\n    if (!PyDict",
-                 'PyObject_SetAttrString(__pyx_m, "__builtins__"', "__Pyx_PyImport_AddModuleRef(\"cython_runtime\"); if"):
+    for call in ("= __Pyx_Import(", "= __Pyx_ImportFrom(", "str_length_index[i]",
+                 "PyImport_GetModuleDict();\n    if (!PyDict",
+                 'PyObject_SetAttrString(__pyx_m, "__builtins__"',
+                 '__Pyx_PyImport_AddModuleRef("cython_runtime"); if'):
         assert call not in text, call
     assert not re.search(r"__pyx_(n|kp)_u_\w*", text)
     assert 'CAPSULE_STRING(%s, 19, "a \\042quoted\\042 \\134 word\\077\\077")\n' % lean.key_of(
