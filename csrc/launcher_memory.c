@@ -50,7 +50,7 @@ static void *map(size_t size)
 
 static int is_pooled(const void *start)
 {
-	return (const char *)start >= pool.start && (const char *)start < pool.end;
+	return start && (const char *)start >= pool.start && (const char *)start < pool.end;
 }
 
 /* Return `size` bytes of the pool, NULL when it has not as many left. */
@@ -115,12 +115,15 @@ static void *give(void *context, size_t wanted)
 
 static void take(void *context, void *start)
 {
-	union piece *piece = (union piece *)start - 1;
+	union piece *piece;
 
 	(void)context;
-	if (!start || !is_pooled(start)) {
+	if (!is_pooled(start)) {
 		free(start);
-	} else if ((char *)start + piece->size == pool.next) {
+		return;
+	}
+	piece = (union piece *)start - 1;
+	if ((char *)start + piece->size == pool.next) {
 		pool.next = (char *)piece;
 	} else if (piece->size <= KEPT) {
 		piece->next = kept[piece->size / UNIT];
