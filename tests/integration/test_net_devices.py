@@ -58,6 +58,9 @@ def net(workdir) -> Iterator[Net]:
     subprocess.run(["unshare", f"--net={path}", "true"], check=True)
     try:
         made = Net(path)
+        # Otherwise an address of version 6 is tentative for a moment, and another one after it.
+        quiet = "for name in all default; do echo 0 > /proc/sys/net/ipv6/conf/$name/accept_dad; done"
+        subprocess.run([*made.scene, "sh", "-euc", quiet], check=True)
         made.add("dm0", "address", MAC, "mtu", "1400")
         for words in (("10.7.0.2/24",), ("10.7.1.2", "peer", "10.7.1.1/32"), ("fd07::2/64",),
                       ("169.254.9.9/16", "scope", "link")):
@@ -124,6 +127,9 @@ def other(workdir) -> Iterator[Net]:
     subprocess.run(["unshare", f"--net={path}", "true"], check=True)
     try:
         made = Net(path)
+        # Otherwise an address of version 6 is tentative for a moment, and another one after it.
+        quiet = "for name in all default; do echo 0 > /proc/sys/net/ipv6/conf/$name/accept_dad; done"
+        subprocess.run([*made.scene, "sh", "-euc", quiet], check=True)
         made.add("eth0")
         yield made
     finally:
