@@ -148,6 +148,7 @@ class Enclosure:
 
     def processes(self) -> dict[int, str]:
         """Return the command lines of all processes inside but the first, by their pids inside."""
+        process.reap_orphans()  # the child of a killed nsenter becomes ours, not the enclosure's
         found = {}
         for name in os.listdir(self.path("/proc")):
             if name.isdigit() and name != "1":
