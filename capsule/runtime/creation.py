@@ -199,6 +199,10 @@ def create(container, process) -> None:
         from capsule.runtime import listen_fds
 
         listen_fds.take(container.config, process)
+    if process.preserve_fds:
+        from capsule.runtime import preserved_fds
+
+        preserved_fds.check(process.preserve_fds)
     blueprint = draw(container, process)
     keeper = console.Keeper(process)
     try:

@@ -56,6 +56,10 @@ def execute(container, process) -> ParentChildProcess:
     config = container.config
     spec = process_spec(config, process)
     console.check(spec.terminal, process)
+    if process.preserve_fds:
+        from capsule.runtime import preserved_fds
+
+        preserved_fds.check(process.preserve_fds)
     in_userns = "user" in container.record.extra.get("namespaces", [])
     security = security_plan.make_exec(spec, config, in_userns=in_userns, extra_caps=process.caps, warn=log.warning,
                                        seccomp_cache=f"{container.root}/.seccomp")

@@ -320,6 +320,22 @@ def test_descriptors_that_are_for_another_process_are_not_passed_on(capsule, bun
     assert capsule.run(box, env=env).lines == ["none", "4"]
 
 
+@pytest.mark.row(181)
+@pytest.mark.parametrize("verb", ["run", "exec"])
+@pytest.mark.rival(runc="1.1.5 passes on descriptors of its own", crun="passes on descriptors of its own")
+def test_descriptors_that_the_caller_has_not_opened_are_not_preserved(capsule, bundle, workdir, verb):
+    """Their numbers are the runtime's: the state directory on the host would be open in the container."""
+    box = bundle().shell("sleep 100") if verb == "exec" else bundle().shell("ls -l /proc/self/fd")
+    if verb == "exec":
+        capsule.start_container(box)
+        words = ["exec", "--preserve-fds", "3", box.id, "ls", "-l", "/proc/self/fd"]
+    else:
+        words = capsule.words_for("run", box, ["--preserve-fds", "3"])
+    result = capsule.call(*words, scene=["/bin/sh", "-c", 'exec 3</dev/null 4<&- 5<&-; exec "$0" "$@"'], rc=None)
+    assert "preserve descriptors 3 to 5: descriptor 4 is not open" in result.err
+    assert (result.rc, result.out) == (255 if verb == "exec" else 1, "")
+
+
 # spec
 
 
