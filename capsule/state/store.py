@@ -194,11 +194,17 @@ class Entry:
             raise StateError("save record of container", self.id, errno=err.errno) from err
 
     def journal_add(self, kind: str, *values: str | int) -> None:
-        """Note what is about to be made; nothing may be made before this returns."""
-        if self._journal_fd < 0:
-            flags = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_NOFOLLOW | posix.O_CLOEXEC
-            self._journal_fd = posix.open(JOURNAL, flags, 0o600, dir_fd=self.dir_fd)
-        _write_all(self._journal_fd, journal.to_line(kind, values))
+        """Note what is about to be made; nothing may be made before this returns.
+
+        Raises StateError.
+        """
+        try:
+            if self._journal_fd < 0:
+                flags = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_NOFOLLOW | posix.O_CLOEXEC
+                self._journal_fd = posix.open(JOURNAL, flags, 0o600, dir_fd=self.dir_fd)
+            _write_all(self._journal_fd, journal.to_line(kind, values))
+        except OSError as err:
+            raise StateError("write", f"{self.path}/{JOURNAL}", errno=err.errno) from err
 
     def journal_read(self) -> list[tuple[str, list]]:
         """Return the journal's (kind, values), none when nothing was journalled."""

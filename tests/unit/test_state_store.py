@@ -197,6 +197,13 @@ def test_entry_closes_every_fd_and_twice(store):
     assert os.listdir("/proc/self/fd") == before
 
 
+def test_a_journal_that_cannot_be_written_is_named(store):
+    with store.create("web") as entry:
+        os.mkdir("journal", dir_fd=entry.dir_fd)
+        with pytest.raises(StateError, match="^write .*/web/journal: is a directory$"):
+            entry.journal_add("pid", 1, 2)
+
+
 def test_a_directory_that_another_create_made_meanwhile_is_its(store, monkeypatch):
     """Between our mkdir and our lock a forced delete removed ours, and another create made it again."""
     with store.create("web") as entry:
