@@ -67,10 +67,10 @@ class Verb(click.Command):
 class WrongCount(click.UsageError):
     """Too few or too many arguments."""
 
-    def __init__(self, ctx: click.Context, name: str, least: int, most: int) -> None:
+    def __init__(self, ctx: click.Context, name: str, given: int, least: int, most: int) -> None:
         if least == most:
             demand = f"exactly {least}"
-        elif most < 0 or least > 0:
+        elif given < least:
             demand = f"a minimum of {least}"
         else:
             demand = f"a maximum of {most}"
@@ -220,7 +220,7 @@ def _build_invocation(ctx: click.Context, arguments: tuple, **options) -> Invoca
     assert isinstance(ctx.command, Verb) and ctx.parent is not None
     name, _module, (least, most), _mixed, _arguments, _summary, _options = ctx.command.grammar
     if len(arguments) < least or 0 <= most < len(arguments):
-        raise WrongCount(ctx, name, least, most)
+        raise WrongCount(ctx, name, len(arguments), least, most)
     return Invocation(name, _values(ctx.parent.params), _values(options), list(arguments))
 
 

@@ -67,6 +67,7 @@ def test_help_of_the_program_names_every_command(argv, capsys):
         (["list", "--root", "/r"], 1, "not defined: -root (a global option: it stands before the command)"),
         (["state"], 1, 'capsule: \\"state\\" requires exactly 1 argument(s)'),
         (["kill"], 1, 'capsule: \\"kill\\" requires a minimum of 1 argument(s)'),
+        (["kill", "id", "TERM", "more"], 1, 'capsule: \\"kill\\" requires a maximum of 2 argument(s)'),
         (["create", "--nosuch", "id"], 1, "flag provided but not defined: -nosuch"),
         (["--log"], 1, "flag needs an argument: -log"),
         (["kill", "--all=maybe", "id"], 1, 'invalid boolean value \\"maybe\\" for -all: parse error'),
