@@ -53,8 +53,8 @@ def table(rows: dict[str, dict[str, list[float]]]) -> str:
              "|" + "---|" * (1 + 2 * len(names))]
     for row, samples in rows.items():
         middle = {name: median(values) for name, values in samples.items()}
-        cells = [f"{middle[name]:.1f} | {middle[name] / middle['crun']:.2f}" if {name, "crun"} <= middle.keys() else "– | –"
-                 for name in names]
+        cells = [f"{middle[name]:.1f} | {middle[name] / middle['crun']:.2f}" if {name, "crun"} <= middle.keys()
+                 else "– | –" for name in names]
         lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -50,8 +50,8 @@ def test_every_pattern_is_found_in_what_cython_writes(tmp_path: Path, monkeypatc
                  '__Pyx_PyImport_AddModuleRef("cython_runtime"); if'):
         assert call not in text, call
     assert not re.search(r"__pyx_(n|kp)_u_\w*", text)
-    assert 'CAPSULE_STRING(%s, 19, "a \\042quoted\\042 \\134 word\\077\\077")\n' % lean.key_of(
-        b'a "quoted" \\ word??') in text
+    key = lean.key_of(b'a "quoted" \\ word??')
+    assert f'CAPSULE_STRING({key}, 19, "a \\042quoted\\042 \\134 word\\077\\077")\n' in text
 
 
 def test_bytes_stay_in_the_table_of_their_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
