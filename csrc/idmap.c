@@ -119,6 +119,8 @@ int capsule_idmap_read(int userns_fd, char *uid_map, char *gid_map, size_t size)
 	}
 	pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
 	if (pid == 0) {
+		/* A copy of us with all that we have open, and root of that namespace may be hostile. */
+		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 		entered = setns(userns_fd, CLONE_NEWUSER) < 0 ? -errno : 0;
 		if (write(told[1], &entered, sizeof(entered)) != sizeof(entered))
 			_exit(1);
