@@ -76,14 +76,11 @@ def _text(document: dict) -> str:
 
 
 def _row(name: str, value) -> str:
-    return f"{name:<10} {_plain(value)}"
+    line = _plain(value).replace("\n", "\\n")  # else a name could write rows of its own
+    return f"{name:<10} {line}"
 
 
 def _plain(value) -> str:
     """Write a value without what could drive a terminal: it may be a hook's, or an image's."""
     text = value if isinstance(value, str) else output.to_json(value, pretty=False).decode().strip()
-    return "".join([char if _is_plain(char) else f"\\x{ord(char):02x}" for char in text])
-
-
-def _is_plain(char: str) -> bool:
-    return char in "\n\t" or (char >= " " and char != "\x7f")
+    return "".join([char if char in "\n\t" or char.isprintable() else ascii(char)[1:-1] for char in text])

@@ -43,7 +43,7 @@ def describe(pid: int, process, step: str, number: int) -> str:
     try:
         look = _Look(root_fd, _Identity(pid), process.cwd, number)
         return look.at_directory(process.cwd) if step == "chdir" else look.at_program(_program(root_fd, process))
-    except (OSError, CapsuleError, ValueError, IndexError):
+    except (OSError, CapsuleError, ValueError, IndexError, OverflowError):
         return ""  # what cannot be read explains nothing; the kernel's own word stands
     finally:
         posix.close(root_fd)
@@ -229,4 +229,4 @@ def _shown(path: str) -> str:
     """Write a name from the image for a one-line message."""
     if len(path) > 200:
         path = path[:197] + "..."
-    return "".join([char if char >= " " and char != "\x7f" else f"\\x{ord(char):02x}" for char in path])
+    return "".join([char if char.isprintable() else ascii(char)[1:-1] for char in path])

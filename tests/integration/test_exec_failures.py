@@ -148,6 +148,24 @@ def test_names_of_the_image_cannot_break_the_line(capsule, box):
     assert "/mis\\x1b[31msing of /prog is missing" in one_line(capsule.exec(box, "/prog", rc=255))
 
 
+def test_names_of_the_image_cannot_drive_a_terminal(capsule, box):
+    """C1 controls, marks of direction and bytes that are no text, which a terminal in UTF-8 mode may act on."""
+    box.file("/prog", b"#!/\xc2\x9b31m\xe2\x80\xae\xff\n", 0o755)
+    assert "/\\x9b31m\\u202e\\udcff of /prog is missing" in one_line(capsule.exec(box, "/prog", rc=255))
+
+
+@pytest.mark.parametrize("field", ["e_phoff", "p_offset", "p_filesz"])
+@pytest.mark.parametrize("value", [1 << 63, (1 << 64) - 1])
+def test_numbers_that_no_file_offset_can_be_cost_only_the_reason(capsule, bundle, box, field, value):
+    content = bytearray(elf(loader="/lib/ld-none.so.1"))
+    struct.pack_into("<Q", content, {"e_phoff": 32, "p_offset": 72, "p_filesz": 96}[field], value)
+    for made in (box, bundle(["/prog"])):
+        made.file("/prog", bytes(content), 0o755)
+    words = ("exec /prog: exec format error", "exec /prog: invalid argument")
+    assert one_line(capsule.exec(box, "/prog", rc=255)).startswith(words)
+    assert one_line(capsule.run(made, rc=1)).startswith(words)
+
+
 @pytest.mark.parametrize("name, words", [
     ("nothing", "executable file not found in $PATH"), ("/no", "stat /no: no such file or directory"),
     ("/etc", "is a directory: permission denied"), ("/etc/passwd", "permission denied"),

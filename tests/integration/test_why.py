@@ -56,6 +56,14 @@ def test_people_read_lines(capsule, bundle):
     assert "verb       run" in lines and "errno      2 ENOENT no such file or directory" in lines
 
 
+def test_a_name_cannot_write_rows_of_its_own(capsule, bundle):
+    box = bundle(["/no\nended      exit code 0\u009b31m"])
+    capsule.run(box, rc=FAILS)
+    result = capsule.call("why", box.id)
+    assert "ended      exit code 0" not in result.lines and "\u009b" not in result.out
+    assert "/no\\nended" in result.out
+
+
 def test_a_failed_start_tells_the_step(capsule, bundle):
     box = bundle(["/prog"]).file("/prog", "#!/missing\n", 0o755)
     capsule.create(box)
