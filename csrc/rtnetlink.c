@@ -11,10 +11,18 @@
 
 static int open_here(void)
 {
+	const struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
 	int on = 1, fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 
 	if (fd < 0)
 		return -errno;
+	/* Connected, it hears nobody else: root of a joined namespace could answer for the kernel. */
+	if (connect(fd, (const struct sockaddr *)&kernel, sizeof(kernel)) < 0) {
+		int saved = errno;
+
+		close(fd);
+		return -saved;
+	}
 	/* Without these a refusal is a number only. */
 	setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on));
 	setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on));

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import struct
 
 import pytest
@@ -66,3 +67,17 @@ def test_the_long_flags_of_an_address_count():
 @pytest.mark.parametrize("data", [b"", b"\1\0", b"\0\0\1\0rest", b"\3\0\1\0rest"])
 def test_attributes_that_are_none_end_the_row(data):
     assert rtnetlink.attributes(data) == []
+
+
+def test_nobody_answers_in_the_kernels_place():
+    """Root of a network namespace may send to any netlink socket of it."""
+    ours = rtnetlink.Socket()
+    try:
+        with socket.socket(fileno=os.dup(ours.fd)) as named:
+            address = named.getsockname()
+        with (socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as other,
+              pytest.raises((ConnectionRefusedError, PermissionError))):
+            other.sendto(message(16, b"forged"), address)
+        assert "lo" in [name for link in ours.links() for name in link.names]
+    finally:
+        ours.close()
