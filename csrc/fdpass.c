@@ -5,13 +5,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#define CONNECT_TIMEOUT_S 10
 
 int capsule_fdpass_pair(int pair[2])
 {
@@ -116,20 +120,34 @@ int capsule_fdpass_listen(int dir_fd, const char *name)
 	return fd;
 }
 
+/* Set how long connect(2) and writes may wait, 0 being for ever (unix(7), socket(7)). */
+static void set_patience(int fd, time_t seconds)
+{
+	const struct timeval limit = { .tv_sec = seconds };
+
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+}
+
 static int connect_to(const struct sockaddr_un *address, int type)
 {
+	/* A stream leads to somebody else's server, which may have stopped accepting. */
+	const bool impatient = type == SOCK_STREAM;
 	int ret, fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -errno;
+	if (impatient)
+		set_patience(fd, CONNECT_TIMEOUT_S);
 	do {
 		ret = connect(fd, (const struct sockaddr *)address, sizeof(*address));
 	} while (ret < 0 && errno == EINTR);
+	ret = ret < 0 ? -errno : 0;
+	if (impatient)
+		set_patience(fd, 0);
 	if (ret == 0)
 		return fd;
-	ret = -errno;
 	close(fd);
-	return ret;
+	return impatient && ret == -EAGAIN ? -ETIMEDOUT : ret;
 }
 
 int capsule_fdpass_connect(int dir_fd, const char *name, int type)

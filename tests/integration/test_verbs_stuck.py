@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
 import signal
+import socket
 import time
 from pathlib import Path
 
 import pytest
 from helpers import process, stops
 from helpers.requires import requires, variant
-from helpers.runtime import FAILS, Runtime
+from helpers.runtime import FAILS, Runtime, one_line
 from helpers.wait import wait_until
 
 pytestmark = requires("root", "stop", "busybox", "gcc", "cgroup1")
@@ -151,3 +153,24 @@ def is_removed(directory):
         process.reap_orphans()
         return False
     return True
+
+
+@pytest.mark.row(179, 180)
+def test_a_socket_that_nobody_accepts_from_holds_nobody_for_ever(capsule, bundle, workdir):
+    path, waiting = workdir / "full.sock", []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(0)
+        try:
+            for _ in range(2):
+                waiting.append(socket.socket(socket.AF_UNIX))
+                waiting[-1].setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    waiting[-1].connect(str(path))
+            box = bundle(["/payload", "pause"])
+            line = one_line(capsule.create(box, "--pidfd-socket", path, rc=1))
+            assert f"connect to pidfd socket {path}: connection timed out" in line
+            assert not capsule.exists(box)
+        finally:
+            for connection in waiting:
+                connection.close()
