@@ -46,6 +46,8 @@ def start(root: str, id: str) -> None:
         container.start()
     finally:
         container.close()
+    if container.notify is not None:
+        container.notify.wait()
 
 
 def run(root: str, id: str, *, bundle: str, pid_file: str | None = None, console_socket: str | None = None,
@@ -69,12 +71,16 @@ def run(root: str, id: str, *, bundle: str, pid_file: str | None = None, console
         raise
     if detach:
         container.close()
+        if container.notify is not None:
+            container.notify.wait()
         return 0
     plan = relay.plan_for(container.process, container.console, report_fd=report_fd)
     if not keep:
         relay.add_cleanup(plan, container, launcher_argv(root, "delete", "--force", id))
     relay.add_record(plan, container, keep=keep)
     plan.timeout_ms, plan.kill_after_ms = timeout_ms, kill_after_ms
+    if container.notify is not None:
+        plan.notify_inner_fd, plan.notify_outer_fd = container.notify.inner_fd, container.notify.outer_fd
     container.close()
     relay.become(plan)
     return 1

@@ -128,7 +128,27 @@ static void set_patience(int fd, time_t seconds)
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 }
 
-static int connect_to(const struct sockaddr_un *address, int type)
+int capsule_fdpass_bind_datagram(int dir_fd, const char *name)
+{
+	struct sockaddr_un address;
+	int fd, ret = beneath(dir_fd, name, &address);
+
+	if (ret < 0)
+		return ret;
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	/* By name: bind(2) would apply our umask to the mode of the socket's inode. */
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    chmod(address.sun_path, 0666) < 0) {
+		ret = -errno;
+		close(fd);
+		return ret;
+	}
+	return fd;
+}
+
+static int connect_to(const struct sockaddr_un *address, socklen_t size, int type)
 {
 	/* A stream leads to somebody else's server, which may have stopped accepting. */
 	const bool impatient = type == SOCK_STREAM;
@@ -139,7 +159,7 @@ static int connect_to(const struct sockaddr_un *address, int type)
 	if (impatient)
 		set_patience(fd, CONNECT_TIMEOUT_S);
 	do {
-		ret = connect(fd, (const struct sockaddr *)address, sizeof(*address));
+		ret = connect(fd, (const struct sockaddr *)address, size);
 	} while (ret < 0 && errno == EINTR);
 	ret = ret < 0 ? -errno : 0;
 	if (impatient)
@@ -155,10 +175,10 @@ int capsule_fdpass_connect(int dir_fd, const char *name, int type)
 	struct sockaddr_un address;
 	int ret = beneath(dir_fd, name, &address);
 
-	return ret < 0 ? ret : connect_to(&address, type);
+	return ret < 0 ? ret : connect_to(&address, sizeof(address), type);
 }
 
-int capsule_fdpass_connect_path(const char *path)
+static int connect_path(const char *path, int type)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	const char *slash = strrchr(path, '/');
@@ -167,7 +187,7 @@ int capsule_fdpass_connect_path(const char *path)
 
 	if (strlen(path) < sizeof(address.sun_path)) {
 		memcpy(address.sun_path, path, strlen(path) + 1);
-		return connect_to(&address, SOCK_STREAM);
+		return connect_to(&address, sizeof(address), type);
 	}
 	if (!slash || (size_t)(slash - path) >= sizeof(parent))
 		return -ENAMETOOLONG;
@@ -176,7 +196,27 @@ int capsule_fdpass_connect_path(const char *path)
 	dir_fd = open(*parent ? parent : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (dir_fd < 0)
 		return -errno;
-	fd = capsule_fdpass_connect(dir_fd, slash + 1, SOCK_STREAM);
+	fd = capsule_fdpass_connect(dir_fd, slash + 1, type);
 	close(dir_fd);
 	return fd;
+}
+
+int capsule_fdpass_connect_path(const char *path)
+{
+	return connect_path(path, SOCK_STREAM);
+}
+
+int capsule_fdpass_connect_datagram(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	size_t length = strlen(path);
+
+	if (*path != '@')
+		return connect_path(path, SOCK_DGRAM);
+	if (length > sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	/* unix(7): a zero byte, then the name, which is as long as the address says. */
+	memcpy(address.sun_path + 1, path + 1, length - 1);
+	return connect_to(&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length),
+			  SOCK_DGRAM);
 }

@@ -25,6 +25,10 @@ int capsule_fdpass_listen(int dir_fd, const char *name);
  * is full.
  */
 int capsule_fdpass_connect(int dir_fd, const char *name, int type);
+/* Bind a SOCK_DGRAM that everybody may write to; it does not exist for anybody before that. */
+int capsule_fdpass_bind_datagram(int dir_fd, const char *name);
+/* Connect a SOCK_DGRAM to a path, or to an abstract name where it begins with @. */
+int capsule_fdpass_connect_datagram(const char *path);
 /* Connect a SOCK_STREAM to an absolute or relative path, long ones through their directory. */
 int capsule_fdpass_connect_path(const char *path);
 

@@ -339,6 +339,10 @@ static int take_relay_record(struct relay_plan *plan, uint16_t type, const struc
 		return take_record_of_end(body, plan);
 	case RELAY_OOM:
 		return take_path(body, &plan->oom_counters);
+	case RELAY_NOTIFY:
+		if (take_struct(body, &plan->notify, sizeof(plan->notify)))
+			return -EINVAL;
+		return plan->notify.inner_fd < 0 || plan->notify.outer_fd < 0 ? -EINVAL : 0;
 	default:
 		return -EINVAL;
 	}
@@ -358,9 +362,10 @@ static bool relay_valid(const struct relay_plan *plan)
 {
 	const struct relay_base *base = &plan->base;
 	const int32_t fds[] = { base->child_pidfd, base->master_fd, base->report_fd,
-				base->state_fd,	   base->lock_fd,   base->record_fd };
+				base->state_fd,	   base->lock_fd,   base->record_fd,
+				plan->notify.inner_fd, plan->notify.outer_fd };
 
-	if (base->flags & ~RELAY_FLAGS_ALL || !fds_valid(fds, 6))
+	if (base->flags & ~RELAY_FLAGS_ALL || !fds_valid(fds, 8))
 		return false;
 	if (plan->record_name ? (*plan->record_name == '/') != (base->record_fd < 0)
 			      : base->record_fd >= 0)
@@ -389,7 +394,7 @@ int capsule_plan_relay(const void *data, size_t size, struct relay_plan *plan)
 	uint32_t seen = 0;
 	int more;
 
-	*plan = (struct relay_plan){ 0 };
+	*plan = (struct relay_plan){ .notify = { -1, -1 } };
 	if (open_plan(data, size, RELAY_PLAN_MAGIC, &cursor))
 		return -EINVAL;
 	while ((more = next_record(&cursor, &record, &body)) > 0) {

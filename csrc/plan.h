@@ -190,6 +190,7 @@ enum relay_record {
 	RELAY_DEADLINE = 7,	 /* struct relay_deadline */
 	RELAY_RECORD = 8,	 /* strings: name and beginning of the record of the end */
 	RELAY_OOM = 9,		 /* one string: the memory cgroup's file with the line oom_kill */
+	RELAY_NOTIFY = 10,	 /* struct relay_notify */
 	RELAY_RECORDS
 };
 
@@ -216,6 +217,11 @@ struct relay_deadline {
 	uint32_t kill_after_ms; /* after that, SIGKILL */
 };
 
+struct relay_notify {
+	int32_t inner_fd; /* datagram socket on which the program says READY=1 */
+	int32_t outer_fd; /* where we say so */
+};
+
 struct relay_plan {
 	struct relay_base base;
 	struct plan_strings dirs;
@@ -226,7 +232,8 @@ struct relay_plan {
 	struct relay_deadline deadline; /* timeout_ms 0: none */
 	const char *record_name;	/* NULL: no record */
 	const char *record_head;
-	const char *oom_counters; /* NULL: none */
+	const char *oom_counters;   /* NULL: none */
+	struct relay_notify notify; /* -1, -1: none */
 };
 
 /*

@@ -1,4 +1,4 @@
-/* build: -std=gnu11 -Os -ffreestanding -fno-builtin -fno-stack-protector -fcf-protection=none -fno-pic -fno-asynchronous-unwind-tables -ffunction-sections -nostdlib -static -s -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,noseparate-code -Wl,-z,norelro csrc/rt.c csrc/plan.c csrc/relay_pump.c csrc/relay_tty.c csrc/relay_cleanup.c csrc/relay_deadline.c csrc/relay_record.c */
+/* build: -std=gnu11 -Os -ffreestanding -fno-builtin -fno-stack-protector -fcf-protection=none -fno-pic -fno-asynchronous-unwind-tables -ffunction-sections -nostdlib -static -s -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,noseparate-code -Wl,-z,norelro csrc/rt.c csrc/plan.c csrc/relay_pump.c csrc/relay_tty.c csrc/relay_cleanup.c csrc/relay_deadline.c csrc/relay_record.c csrc/relay_notify.c */
 /*
  * The relay: what R of a foreground run or exec turns itself into, with the same pid, so that the
  * container's process stays its child. It copies the terminal, forwards signals, reaps, cleans up,
@@ -28,7 +28,7 @@
 	(RT_SIGNAL(SIGHUP) | RT_SIGNAL(SIGINT) | RT_SIGNAL(SIGQUIT) | RT_SIGNAL(SIGTERM))
 #define JOB_SIGNALS (RT_SIGNAL(SIGTSTP) | RT_SIGNAL(SIGTTIN) | RT_SIGNAL(SIGTTOU))
 
-enum { POLL_SIGNALS, POLL_CHILD, POLL_OUTPUT, POLL_INPUT, POLL_COUNT };
+enum { POLL_SIGNALS, POLL_CHILD, POLL_OUTPUT, POLL_INPUT, POLL_NOTIFY, POLL_COUNT };
 
 static struct {
 	struct relay_plan plan;
@@ -50,13 +50,16 @@ static void fill_stdio(void)
 			rt4(__NR_openat, AT_FDCWD, "/dev/null", O_RDWR, 0);
 }
 
-static void settle_fds(struct relay_base *base)
+static void settle_fds(const struct relay_plan *plan)
 {
+	const struct relay_base *base = &plan->base;
+
 	fill_stdio();
 	capsule_rt_close_except(3,
 				(int[]){ base->child_pidfd, base->master_fd, base->report_fd,
-					 base->state_fd, base->lock_fd, base->record_fd },
-				6);
+					 base->state_fd, base->lock_fd, base->record_fd,
+					 plan->notify.inner_fd, plan->notify.outer_fd },
+				8);
 }
 
 /* Read signals as data; those that R blocked for us and that are pending are the first. */
@@ -183,12 +186,15 @@ static void turn(void)
 
 	capsule_relay_pump_poll(&relay.output, &polls[POLL_OUTPUT]);
 	capsule_relay_pump_poll(&relay.input, &polls[POLL_INPUT]);
+	capsule_relay_notify_poll(&polls[POLL_NOTIFY]);
 	if (rt5(__NR_ppoll, polls, POLL_COUNT, until_deadline(&wait), 0, 0) <= 0)
 		return;
 	if (polls[POLL_SIGNALS].revents)
 		read_signals();
 	capsule_relay_pump_run(&relay.output, &polls[POLL_OUTPUT]);
 	capsule_relay_pump_run(&relay.input, &polls[POLL_INPUT]);
+	if (polls[POLL_NOTIFY].revents)
+		capsule_relay_notify_run();
 	if (polls[POLL_CHILD].revents)
 		on_child_death();
 }
@@ -252,17 +258,19 @@ int capsule_main(int argc, char **argv, char **envp)
 	size = capsule_rt_map_file(fd, &data);
 	if (size < 0 || capsule_plan_relay(data, (size_t)size, &relay.plan))
 		return EXIT_NO_PLAN;
-	settle_fds(base);
+	settle_fds(&relay.plan);
 	relay.signal_fd = open_signals(base->flags & RELAY_FORWARD_SIGNALS);
 	keep_status();
 	capsule_relay_unlock(&relay.plan);
 	capsule_relay_deadline_start(&relay.plan);
+	capsule_relay_notify_open(&relay.plan);
 	open_pumps(base->master_fd);
 	if (base->flags & RELAY_USE_TTY)
 		capsule_relay_tty_open(base->master_fd);
 	reap();
 	while (!relay.ended)
 		turn();
+	capsule_relay_notify_run(); /* what it said last */
 	drain(&relay.output);
 	capsule_relay_tty_restore();
 	capsule_relay_record(&relay.plan, relay.status);

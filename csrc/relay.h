@@ -45,6 +45,11 @@ int64_t capsule_relay_deadline_run(const struct relay_plan *plan);
 /* Tell whether the child was ended by its time limit. */
 bool capsule_relay_deadline_passed(void);
 
+/* Pass on, once, that the program is ready; nothing here blocks. */
+void capsule_relay_notify_open(const struct relay_plan *plan);
+void capsule_relay_notify_poll(struct rt_pollfd *poll);
+void capsule_relay_notify_run(void);
+
 /* Write down how the child ended (a status of wait4(2)); before the cgroups go, whose counters tell of an OOM kill. */
 void capsule_relay_record(const struct relay_plan *plan, int status);
 

@@ -16,6 +16,8 @@ cdef extern from "fdpass.h" nogil:
     int capsule_fdpass_listen(int dir_fd, const char *name) noexcept
     int capsule_fdpass_connect(int dir_fd, const char *name, int type) noexcept
     int capsule_fdpass_connect_path(const char *path) noexcept
+    int capsule_fdpass_bind_datagram(int dir_fd, const char *name) noexcept
+    int capsule_fdpass_connect_datagram(const char *path) noexcept
 
 cdef extern from "<sys/socket.h>" nogil:
     enum: SOCK_SEQPACKET
@@ -92,3 +94,14 @@ def connect_stream(str path):
     with nogil:
         ret = capsule_fdpass_connect_path(text)
     return check(ret, "connect", path)
+
+
+def bind_datagram(int dir_fd, str name):
+    """Bind a datagram socket that everybody may write to beneath a directory fd."""
+    cdef bytes encoded = name.encode("utf-8", "surrogateescape")
+    return check(capsule_fdpass_bind_datagram(dir_fd, encoded), "bind", name)
+
+
+def connect_datagram(bytes path):
+    """Connect a datagram socket to `path`, of any length, or to the abstract name that follows an @."""
+    return check(capsule_fdpass_connect_datagram(path), "connect", path)

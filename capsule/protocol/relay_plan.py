@@ -20,7 +20,7 @@ from capsule.protocol._plan import (
 MAGIC = b"CAPRELAY"
 
 _BASE, _CLEANUP_DIRS, _CLEANUP_FILES, _STATE_DIR, _KILL_CGROUP, _FALLBACK = 1, 2, 3, 4, 5, 6
-_DEADLINE, _RECORD, _OOM = 7, 8, 9
+_DEADLINE, _RECORD, _OOM, _NOTIFY = 7, 8, 9, 10
 _FORWARD_SIGNALS, _USE_TTY, _FALLBACK_ALWAYS = 1, 2, 4
 
 
@@ -31,6 +31,7 @@ class RelayPlan:
         "child_pid", "child_pidfd", "master_fd", "report_fd", "state_fd", "lock_fd", "forward_signals", "use_tty",
         "cleanup_dirs", "cleanup_files", "state_dir", "kill_cgroup", "fallback_argv", "fallback_always",
         "record_fd", "record_name", "record_head", "oom_counters", "timeout_ms", "kill_after_ms",
+        "notify_inner_fd", "notify_outer_fd",
     )
 
     def __init__(self, child_pid: int, child_pidfd: int):
@@ -55,6 +56,8 @@ class RelayPlan:
         self.oom_counters: bytes | None = None  # the memory cgroup's file with the line oom_kill
         self.timeout_ms = 0                     # then SIGTERM; 0: no limit
         self.kill_after_ms = 0                  # after that, SIGKILL
+        self.notify_inner_fd = NO_FD            # datagram socket on which the program says READY=1
+        self.notify_outer_fd = NO_FD            # and the one where that goes; both or none
 
 
 def encode(plan: RelayPlan) -> bytes:
@@ -86,6 +89,8 @@ def encode(plan: RelayPlan) -> bytes:
         records.append((_RECORD, pack_list([plan.record_name, plan.record_head])))
     if plan.oom_counters is not None:
         records.append((_OOM, pack_strings([plan.oom_counters])))
+    if plan.notify_inner_fd != NO_FD:
+        records.append((_NOTIFY, u32(plan.notify_inner_fd) + u32(plan.notify_outer_fd)))
     return pack(MAGIC, records)
 
 
@@ -122,6 +127,8 @@ def decode(data: bytes) -> RelayPlan:
             plan.record_name, plan.record_head = unpack_list(body)
         elif kind == _OOM:
             plan.oom_counters = unpack_strings(body, 1)[0]
+        elif kind == _NOTIFY:
+            plan.notify_inner_fd, plan.notify_outer_fd = signed(body, 0), signed(body, 4)
         else:
             raise ValueError(f"decode plan: unknown record {kind}")
     return plan

@@ -16,6 +16,7 @@ from capsule.state import store as stores
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from capsule.runtime.console import Keeper
+    from capsule.runtime.notify_socket import NotifySocket
     from capsule.runtime.parent_process import ParentChildProcess
     from capsule.runtime.process import Process
     from capsule.state.record import StateStorage
@@ -33,7 +34,7 @@ class Container:
     """
 
     __slots__ = ("store", "id", "bundle", "entry", "record", "process", "console", "initialize", "_config",
-                 "_is_detached")
+                 "_is_detached", "notify")
     if TYPE_CHECKING:
         record: StateStorage  # None before it is created and after it is destroyed: see _recorded
 
@@ -48,6 +49,7 @@ class Container:
         self.initialize = initialize  # S2's first Python: (initializer type, InitExecConfig)
         self._config = config
         self._is_detached = False
+        self.notify: NotifySocket | None = None  # of the run that starts it, where its supervisor wants to hear of it
 
     @property
     def root(self) -> str:

@@ -203,6 +203,12 @@ def create(container, process) -> None:
         from capsule.runtime import preserved_fds
 
         preserved_fds.check(process.preserve_fds)
+    if b"NOTIFY_SOCKET" in posix.environ:
+        from capsule.runtime import notify_socket
+
+        container.notify = notify_socket.take()
+        if container.notify is not None:
+            container.notify.offer(container)
     blueprint = draw(container, process)
     keeper = console.Keeper(process)
     try:
@@ -227,6 +233,8 @@ def create(container, process) -> None:
 def _make(container, blueprint: Blueprint, keeper) -> None:
     entry, manager = container.entry, blueprint.manager
     proc.stop_point("r-entry")
+    if container.notify is not None:
+        container.notify.make(entry)
     entry.journal_add(journal.CGROUP, *manager.planned())
     if not blueprint.namespaces.has("mount"):
         from capsule.rootfs import host_tree
@@ -325,6 +333,8 @@ def _record_of(container, blueprint: Blueprint, pid: int):
         "private_pids": "pid" in blueprint.namespaces.new,
         "has_process": config.process is not None,
     }
+    if container.notify is not None:
+        record.extra["notify"] = True
     if blueprint.resctrl is not None:
         record.extra["resctrl"] = {"groups": blueprint.resctrl.groups(), "made": blueprint.resctrl.made}
     return record

@@ -26,7 +26,8 @@ def add_cleanup(plan: relay_plan.RelayPlan, container, fallback_argv: list[bytes
     plan.state_dir = path
     plan.state_fd = posix.dup(entry.dir_fd)
     own_mounts = "mount" in record.extra.get("namespaces", [])
-    if "poststop" in record.extra.get("hooks", []) or not record.extra.get("private_pids") or not own_mounts:
+    more_than_files = "poststop" in record.extra.get("hooks", []) or "notify" in record.extra
+    if more_than_files or not record.extra.get("private_pids") or not own_mounts:
         plan.fallback_always = True
         return
     plan.cleanup_dirs = [path.encode("utf-8", "surrogateescape") for path in reversed(record.cgroup_made)]
@@ -53,8 +54,8 @@ def add_record(plan: relay_plan.RelayPlan, container, *, keep: bool) -> None:
 
 def become(plan: relay_plan.RelayPlan) -> None:
     """Replace this process by the relay; never returns."""
-    keep = [fd for fd in (plan.child_pidfd, plan.master_fd, plan.report_fd, plan.state_fd, plan.lock_fd, plan.record_fd)
-            if fd >= 0]
+    keep = [fd for fd in (plan.child_pidfd, plan.master_fd, plan.report_fd, plan.state_fd, plan.lock_fd, plan.record_fd,
+                       plan.notify_inner_fd, plan.notify_outer_fd) if fd >= 0]
     plan_fd = proc.memfd("capsule-relay-plan", relay_plan.encode(plan))
     program_fd = programs.relay()
     for fd in (*keep, plan_fd):

@@ -37,6 +37,8 @@ def start(container) -> None:
             if container.is_frozen():
                 statuses.PausedStatusBehavior(container.id).start()
             _refuse_stopped(container, "SIGCONT lets it go on")
+        if b"NOTIFY_SOCKET" in posix.environ:
+            _listen(container)
         failure = _execute(container, fd)
     finally:
         posix.close(fd)
@@ -46,6 +48,18 @@ def start(container) -> None:
         raise failure
     if "poststart" in extra.get("hooks", []):
         _poststart(container)
+
+
+def _listen(container) -> None:
+    """Make the socket on which the program says that it is ready, where create has provided for it."""
+    if not container.record.extra.get("notify"):
+        return
+    if container.notify is None:
+        from capsule.runtime import notify_socket
+
+        container.notify = notify_socket.take()
+    if container.notify is not None:
+        container.notify.listen(container.entry, container.record.init_process_pid)
 
 
 def _refuse_stopped(container, advice: str) -> None:

@@ -26,6 +26,7 @@ RECORD = "state.json"
 JOURNAL = "journal"
 START_SOCKET = "start.sock"
 GUARD = "guard"
+NOTIFY = "notify"  # a directory: bind-mounted into a container whose supervisor gave us a NOTIFY_SOCKET
 END = "end.json"  # how a container ended that is kept; its relay writes it
 FAILURES = ".failures"  # beside the containers, see capsule.state.failures
 END_SLOTS = 127
@@ -244,7 +245,7 @@ class Entry:
 
         Names are unlinked through the directory's fd, so no link is ever followed out of it.
 
-        Raises StateError when it holds a directory, which nothing of capsule makes.
+        Raises StateError when it holds a directory that nothing of capsule makes.
         """
         for name in (RECORD, START_SOCKET, JOURNAL):
             self._unlink(name)
@@ -255,12 +256,25 @@ class Entry:
                 if err.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
                 for name in posix.listdir(self.dir_fd):
-                    posix.unlink(name, dir_fd=self.dir_fd)
+                    if name == NOTIFY:
+                        self._remove_notify()
+                    else:
+                        posix.unlink(name, dir_fd=self.dir_fd)
                 posix.rmdir(self.path)
         except FileNotFoundError:
             pass
         except OSError as err:
             raise StateError("remove state directory", self.path, errno=err.errno) from err
+
+    def _remove_notify(self) -> None:
+        fd = posix.open(NOTIFY, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC,
+                        dir_fd=self.dir_fd)
+        try:
+            for name in posix.listdir(fd):
+                posix.unlink(name, dir_fd=fd)
+        finally:
+            posix.close(fd)
+        posix.rmdir(NOTIFY, dir_fd=self.dir_fd)
 
     def _read(self, name: str) -> bytes:
         flags = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC

@@ -56,6 +56,7 @@ def full_relay_plan() -> RelayPlan:
     plan.fallback_argv = [b"/usr/bin/capsule", b"delete"]
     plan.record_fd, plan.record_name, plan.record_head = 9, b"end.json", b'{"id":"c",'
     plan.oom_counters, plan.timeout_ms, plan.kill_after_ms = b"/a/memory.oom_control", 1500, 10000
+    plan.notify_inner_fd, plan.notify_outer_fd = 10, 11
     return plan
 
 
@@ -101,6 +102,7 @@ def test_a_plan_that_contradicts_itself_is_refused(change, checker, tmp_path) ->
     {"forward_signals": False}, {"master_fd": -1}, {"fallback_argv": [], "fallback_always": True},
     {"fallback_argv": [b"capsule"]}, {"cleanup_dirs": [b"a"]}, {"cleanup_files": [b"/a", b""]}, {"state_dir": b"x"},
     {"record_fd": -1}, {"record_name": b"/a/end"}, {"record_name": b""}, {"record_fd": 8}, {"oom_counters": b"x"},
+    {"notify_inner_fd": 2}, {"notify_outer_fd": -1}, {"notify_outer_fd": 10},
 ], ids=str)
 @pytest.mark.requires("gcc")
 def test_a_relay_plan_that_contradicts_itself_is_refused(change, checker, tmp_path) -> None:

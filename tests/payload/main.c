@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -173,6 +175,55 @@ static int command_record(int argc, char **argv)
 	return 0;
 }
 
+/* Send one datagram, a descriptor beside it; returns an errno, 0 for none. */
+static int send_word(int fd, const char *word, size_t size)
+{
+	char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec iov = { (void *)word, size };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1,
+				  .msg_control = control, .msg_controllen = sizeof(control) };
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	header->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(header), &(int){ 0 }, sizeof(int));
+	return sendmsg(fd, &message, 0) < 0 ? errno : 0;
+}
+
+/*
+ * Send each word to $NOTIFY_SOCKET, stdin beside it. "flood" is a message too long to be read, "pause" sleeps for ever,
+ * "wait" waits for a line on stdin, "write" tries to make a file beside the socket and must fail.
+ */
+static int command_notify(int argc, char **argv)
+{
+	static char flood[5000] = "READY=1\n";
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	const char *path = getenv("NOTIFY_SOCKET");
+	int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+	int failed = 0;
+	char byte;
+
+	if (!path || strlen(path) >= sizeof(address.sun_path))
+		return 3;
+	strcpy(address.sun_path, path);
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)))
+		return 4;
+	for (int i = 0; i < argc && !failed; i++) {
+		if (!strcmp(argv[i], "pause"))
+			sleep_for_ever();
+		else if (!strcmp(argv[i], "wait"))
+			failed = read(0, &byte, 1) != 1;
+		else if (!strcmp(argv[i], "write"))
+			failed = !unlink(path) || errno != EROFS;
+		else if (!strcmp(argv[i], "flood"))
+			failed = send_word(fd, flood, sizeof(flood));
+		else
+			failed = send_word(fd, argv[i], strlen(argv[i]));
+	}
+	return failed ? 5 : 0;
+}
+
 static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
@@ -184,6 +235,7 @@ static const struct {
 	{ "trap", command_trap },	{ "children", command_children },
 	{ "forkbomb", command_forkbomb }, { "syscall", command_syscall },
 	{ "append", command_append },	{ "record", command_record },
+	{ "notify", command_notify },
 };
 
 int main(int argc, char **argv)
