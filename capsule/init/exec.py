@@ -26,7 +26,7 @@ class InitializerExecImpl(Initializer):
         if process.terminal:
             self.take_console(*console.open_pair(root_fd, process.uid, process.console_size))
         else:
-            steps.own_stdio(root_fd, process.uid, process.gid)
+            steps.own_stdio(process.uid, process.gid)
         plan = steps.tail_plan_of(EXEC, config, root_fd)
         plan.wait_ack = True  # R sets the resource limits on the tail first
         steps.before_tail(config)

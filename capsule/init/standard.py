@@ -62,7 +62,7 @@ class InitializerStandardImpl(Initializer):
         if process.terminal:
             self.take_console(context.console_master, context.console_slave)
         else:
-            steps.own_stdio(context.root_fd, process.uid, process.gid)
+            steps.own_stdio(process.uid, process.gid)
 
     def _names(self) -> None:
         container = self.config.container_config

@@ -11,11 +11,8 @@ from capsule.protocol.tail_plan import TailPlan
 from capsule.rootfs import lookup
 from capsule.security import apply
 
-_EBADF, _EDQUOT, _ENOENT, _ENOSYS, _EPERM = 9, 122, 2, 38, 1
-_S_IFMT, _S_IFCHR, _S_IFIFO = 0o170000, 0o020000, 0o010000
-_NULL = 1 << 8 | 3  # the null device's number
-_READ_WRITE = posix.O_RDWR | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC
-_NO_LINKS = openbeneath.RESOLVE_IN_ROOT | openbeneath.RESOLVE_NO_SYMLINKS
+_EDQUOT, _ENOENT, _ENOSYS, _EPERM = 122, 2, 38, 1
+_S_IFMT, _S_IFIFO = 0o170000, 0o010000
 _PIPEFS_MAGIC = 0x50495045  # linux/magic.h
 _NO_LIMIT_MS = 0  # the tail's word for a hook without a timeout
 
@@ -55,16 +52,13 @@ def ensure_cwd(root_fd: int, cwd: str) -> None:
         raise KernelError("create working directory", cwd, errno=err.errno) from err
 
 
-def own_stdio(root_fd: int, uid: int, gid: int) -> None:
-    """Give stdio pipes to the container's user, so that it can open /dev/stdout; make a null device writable.
+def own_stdio(uid: int, gid: int) -> None:
+    """Give stdio pipes to the container's user, so that it can open /dev/stdout.
 
     Only anonymous pipes: a device, a file or a named pipe of the host is never chowned (CVE-2026-88265's class).
     """
     for fd in (0, 1, 2):
         info = posix.fstat(fd)
-        if fd and info.st_rdev == _NULL and info.st_mode & _S_IFMT == _S_IFCHR:
-            _make_writable(root_fd, fd)
-            continue
         if info.st_mode & _S_IFMT != _S_IFIFO or (info.st_uid, info.st_gid) == (uid, gid):
             continue
         if proc.statfs_type(fd) == _PIPEFS_MAGIC:
@@ -73,24 +67,6 @@ def own_stdio(root_fd: int, uid: int, gid: int) -> None:
             except OSError:
                 # In a user namespace the pipe's owner may have no mapping; the fd itself works all the same.
                 return
-
-
-def _make_writable(root_fd: int, fd: int) -> None:
-    """Put the container's null device in place of one that was opened for reading only, as containerd's is."""
-    try:
-        posix.write(fd, b"")
-        return
-    except OSError as err:
-        if err.errno != _EBADF:
-            return
-    try:
-        null = openbeneath.open_in_root(root_fd, "dev/null", _READ_WRITE, _NO_LINKS)
-    except OSError:
-        return  # a container without one keeps what it was given
-    info = posix.fstat(null)
-    if info.st_rdev == _NULL and info.st_mode & _S_IFMT == _S_IFCHR:
-        posix.dup2(null, fd)
-    posix.close(null)
 
 
 def hook_state(config, status: str, host_pid: int) -> bytes:

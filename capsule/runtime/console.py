@@ -1,11 +1,15 @@
-"""The pty master on R's side: for the console socket of a detached process, or kept for the relay."""
+"""Terminals and standard streams on R's side: a pty master for the console socket or the relay, a null device."""
 
 from __future__ import annotations
 
+import errno
 import posix
 
 from capsule._ext import fdpass, pty
 from capsule.errors import CapsuleError, KernelError
+
+_S_IFMT, _S_IFCHR = 0o170000, 0o020000
+_NULL = 1 << 8 | 3  # the null device's number
 
 
 def check(terminal: bool, process) -> None:
@@ -55,3 +59,32 @@ class Keeper:
             posix.close(master_fd)
             posix.close(self.socket_fd)
             self.socket_fd = -1
+
+
+def make_null_writable() -> None:
+    """Open a null device anew that was opened for reading only, as containerd does for output that nobody wants.
+
+    Ours, and before the clone: what the container calls /dev/null may be any device, which only opening it can set off.
+    """
+    for fd in (1, 2):
+        if not _is_null(posix.fstat(fd)):
+            continue
+        try:
+            posix.write(fd, b"")
+        except OSError as err:
+            if err.errno == errno.EBADF:
+                _reopen(fd)
+
+
+def _is_null(info) -> bool:
+    return info.st_rdev == _NULL and info.st_mode & _S_IFMT == _S_IFCHR
+
+
+def _reopen(fd: int) -> None:
+    try:
+        null = posix.open("/dev/null", posix.O_RDWR | posix.O_NOCTTY | posix.O_CLOEXEC)
+    except OSError:
+        return  # it keeps what it was given
+    if _is_null(posix.fstat(null)):
+        posix.dup2(null, fd)
+    posix.close(null)

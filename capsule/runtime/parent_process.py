@@ -10,7 +10,7 @@ from capsule.errors import CapsuleError, ChildError, KernelError
 from capsule.linux import program
 from capsule.protocol import messages
 from capsule.protocol.init_config import EXEC
-from capsule.runtime import tail_error
+from capsule.runtime import console, tail_error
 from capsule.runtime.known_process import SIGKILL, ParentProcess
 
 _SIGSTOP = 19
@@ -91,6 +91,7 @@ class ParentChildProcess(ParentProcess):
         if proc.thread_count() != 1:
             raise ChildError("clone", "stage 1", "this process has more than one thread")
         unshare, joins, unified_fd, tasks_fds, offsets = self.clone
+        console.make_null_writable()
         proc.block_signals(FORWARDED)
         self.signal_fd = proc.signalfd(ABORTING)
         self.channel_fd, child_fd = fdpass.seqpacket_pair()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from helpers.bundle import PATH
@@ -287,6 +288,21 @@ def test_output_to_a_null_device_that_is_read_only_is_no_error(capsule, bundle, 
     error = next(entry for entry in facts["fds"] if entry["fd"] == 2)
     assert error["rdev"] == os.makedev(1, 3)
     assert error["flags"] & os.O_ACCMODE == os.O_RDWR
+
+
+@requires("strace")
+@pytest.mark.rival(runc="not looked into", crun="not looked into", strict=False)
+def test_what_a_container_calls_its_null_device_is_never_opened(capsule, bundle, workdir):
+    """Opening alone sets some devices off, a watchdog for one; no device rules of the container hold for S2."""
+    box = bundle(["/payload", "pause"])
+    null = Path(f"/proc/{capsule.start_container(box)}/root/dev/null")
+    null.unlink()
+    os.mknod(null, 0o020666, os.makedev(1, 5))
+    with open("/dev/null", "rb") as output:
+        trace = ["strace", "-f", "-yy", "-e", "trace=openat,openat2", "-o", str(workdir / "trace")]
+        capsule.exec(box, "/payload", "exit", "0", stdout=output.fileno(), stderr=output.fileno(), scene=trace)
+    assert "/dev/null<char 1:3>" in (workdir / "trace").read_text()
+    assert "<char 1:5>" not in (workdir / "trace").read_text()
 
 
 @pytest.mark.row(12)
