@@ -83,6 +83,7 @@ class Guard:
                 statuses.PausedStatusBehavior(container.id).exec(ignore_paused=self.ignore_paused)
             if self.grants and not container.record.extra.get("ptrace"):
                 # From here on the container may have processes that its config does not tell of (exec --cap).
+                container.record = container.entry.load()  # anew: update may have saved before we had the lock
                 container.record.extra["ptrace"] = True
                 container.entry.save(container.record)
             container.entry.mark(stores.GUARD, _mark(_FROZE if self.froze else _FOUND_PAUSED))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
+import json
 import os
 
 import pytest
@@ -122,3 +124,29 @@ def test_a_capability_given_to_an_exec_is_remembered(capsule, stopping, bundle):
     assert stopped is not None
     stopped.proceed()
     assert stopped.running.wait().rc == 4
+
+
+def waits_for_lock(pid):
+    with open("/proc/locks", encoding="ascii") as file:
+        return any("->" in line and f" {pid} " in line for line in file)
+
+
+def test_an_update_while_it_waits_for_the_lock_is_not_forgotten(capsule, bundle):
+    """The record is read before the lock is there, and written after."""
+    box = bundle(["/payload", "pause"])
+    capsule.start_container(box)
+    directory = capsule.root / box.id
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        running = capsule.spawn_exec(box, "/payload", "exit", "0", flags=["--cap", PTRACE])
+        wait_until(functools.partial(waits_for_lock, running.pid), 10, "an exec that waits")
+        record = (directory / "state.json").read_bytes()
+        assert record.count(b'"extra":{') == 1
+        (directory / "new").write_bytes(record.replace(b'"extra":{', b'"extra":{"resources":{"pids":{"limit":77}},'))
+        (directory / "new").rename(directory / "state.json")
+    finally:
+        os.close(lock)
+    assert running.wait().rc == 0
+    extra = json.loads((directory / "state.json").read_text())["extra"]
+    assert extra["ptrace"] is True and extra["resources"] == {"pids": {"limit": 77}}
