@@ -37,7 +37,7 @@ def fields_of(verb: str, error: BaseException, bundle: str, config: bytes | None
         "config_digest": "blake2b-256:" + seccomp.digest(config).hex() if config is not None else "",
         "step": _step(error),
         "class": type(error).__name__,
-        "message": str(error),
+        "message": str(error)[:OUTPUT_MAX],  # names in it may be as long as a config
         "errno": number,
         "errno_name": errno.errorcode.get(number, ""),
         "errno_text": errno_text(number) if number else "",

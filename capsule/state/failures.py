@@ -109,14 +109,20 @@ def load_end(root: str, id: str) -> dict | None:
 
 def describe_end(fields: dict) -> dict:
     """Say a record of the relay in words: reason (exit, signal, oom or timeout), exit_code or signal, and time."""
-    status = fields.get("wait_status", 0)
+    status = _integer(fields, "wait_status")
     end: dict = {"reason": fields.get("reason", "")}
     if status & 0x7F:
         end["signal"] = signal_name(status & 0x7F)
     else:
         end["exit_code"] = status >> 8 & 0xFF
-    end["time"] = format_time(fields.get("time_ns", 0))
+    end["time"] = format_time(_integer(fields, "time_ns"))
     return end
+
+
+def _integer(fields: dict, name: str) -> int:
+    """Return a number of a record that anything may have written, 0 for what is none."""
+    value = fields.get(name)
+    return value if type(value) is int else 0
 
 
 def read_end(data: bytes, id: str | None) -> dict | None:

@@ -64,6 +64,19 @@ def test_a_name_cannot_write_rows_of_its_own(capsule, bundle):
     assert "/no\\nended" in result.out
 
 
+def test_a_damaged_end_is_no_internal_error(capsule, bundle):
+    box = bundle(["/payload", "pause"])
+    capsule.start_container(box)
+    end = {"id": box.id, "reason": "exit", "wait_status": "9", "time_ns": 1e30}
+    (capsule.root / box.id / "end.json").write_text(json.dumps(end))
+    assert why(capsule, box.id)["end"]["exit_code"] == 0
+
+
+def test_a_long_message_is_kept_in_part(capsule, bundle):
+    capsule.run(bundle(["/" + "x" * 2_000_000]), rc=FAILS)
+    assert 60_000 < len(why(capsule)["failure"]["message"]) <= 1 << 16
+
+
 def test_a_failed_start_tells_the_step(capsule, bundle):
     box = bundle(["/prog"]).file("/prog", "#!/missing\n", 0o755)
     capsule.create(box)
