@@ -84,6 +84,7 @@ setup(
     version=VERSION,
     packages=find_packages(include=["capsule", "capsule.*"]),
     package_data={"": ["*.pyi", "py.typed"]},
+    exclude_package_data={"": ["*.pyx"]},  # MANIFEST.in names them, for the source distribution alone
     ext_modules=[extension(module) for module in modules.extensions()],
     # The name counts, not the file: without one, scripts are neither built nor installed.
     scripts=["capsule"],
