@@ -281,43 +281,57 @@ static void make_namespaces(const struct capsule_nsexec *request)
 	}
 }
 
-/* Returns only in S2. */
-static void stage_one(const struct capsule_nsexec *request, int joined)
+/* Leave R: into the cgroups and the namespaces. */
+static void enter(const struct capsule_nsexec *request, int joined)
 {
 	unsigned int done;
-	pid_t pid;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	prctl(PR_SET_NAME, "capsule:[1]", 0, 0, 0);
 	close(request->parent_fd);
-	capsule_proc_stop_point("stage1");
 	join_cgroups(&request->cgroups, joined, request->sync_fd);
 	done = join_others(request, 0, 1);
 	enter_user_namespace(request);
 	join_others(request, done, 0);
 	make_namespaces(request);
+}
+
+static void become_stage_two(const struct capsule_nsexec *request)
+{
+	/* Again: the kernel forgets it at a clone, and when credentials change (prctl(2)). */
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	prctl(PR_SET_NAME, "capsule:[2]", 0, 0, 0);
+	join_pid_namespace(request);
+}
+
+/* Returns only in S2. */
+static void stage_one(const struct capsule_nsexec *request, int joined)
+{
+	pid_t pid;
+
+	prctl(PR_SET_NAME, "capsule:[1]", 0, 0, 0);
+	enter(request, joined);
 	pid = clone_process(CLONE_PARENT | (request->unshare & CLONE_NEWPID), -1);
 	if (pid < 0)
 		bail(request->sync_fd, pid, "clone", "stage 2");
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-		prctl(PR_SET_NAME, "capsule:[2]", 0, 0, 0);
-		join_pid_namespace(request);
-		return;
-	}
 	/* R learns the number from us: in a new pid namespace S2 itself knows only that it is 1. */
-	_exit(send_word(request->sync_fd, CAPSULE_MSG_STAGE2, (uint32_t)pid) < 0);
+	if (pid > 0)
+		_exit(send_word(request->sync_fd, CAPSULE_MSG_STAGE2, (uint32_t)pid) < 0);
 }
 
 int capsule_nsexec_start(const struct capsule_nsexec *request)
 {
+	uint64_t flags = request->one_stage ? request->unshare & CLONE_NEWPID : 0;
 	int joined;
-	pid_t pid = clone_into(0, &request->cgroups, &joined);
+	pid_t pid = clone_into(flags, &request->cgroups, &joined);
 
 	if (pid != 0)
 		return pid;
-	stage_one(request, joined);
+	if (request->one_stage)
+		enter(request, joined);
+	else
+		stage_one(request, joined);
+	become_stage_two(request);
 	return 0;
 }
 

@@ -27,6 +27,7 @@ struct capsule_cgroup_join {
 struct capsule_nsexec {
 	int sync_fd;	      /* the child's end of the sync channel */
 	int parent_fd;	      /* R's end: S1 and S2 close it */
+	int one_stage;	      /* S2 is the clone itself; see capsule_nsexec_start */
 	unsigned int unshare; /* CLONE_NEW* flags of the namespaces to make */
 	unsigned int join_count;
 	struct capsule_ns_join join[CAPSULE_NS_MAX];
@@ -38,6 +39,10 @@ struct capsule_nsexec {
  * Clone S1. Returns S1's pid in R, 0 in S2 (a copy of R in the new namespaces), -errno in R when no
  * process was made. S1 itself never returns. The caller has one thread and holds the GIL, if there
  * is one, on both sides. Failures of S1 arrive in R as CAPSULE_MSG_FAILED.
+ *
+ * With one_stage there is no S1: R's clone does its work and is S2, its pid is what R gets, and no
+ * STAGE2 comes. Not for a new user or time namespace, nor for a new pid namespace inside a joined
+ * user namespace: these begin with a child of whoever has entered.
  */
 int capsule_nsexec_start(const struct capsule_nsexec *request);
 

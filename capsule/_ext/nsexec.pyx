@@ -26,6 +26,7 @@ cdef extern from "nsexec.h" nogil:
     struct capsule_nsexec:
         int sync_fd
         int parent_fd
+        int one_stage
         unsigned int unshare
         unsigned int join_count
         capsule_ns_join *join
@@ -62,8 +63,9 @@ cdef int set_cgroups(capsule_cgroup_join *cgroups, int unified_fd, tasks_fds) ex
     return 0
 
 
-def start(int sync_fd, int parent_fd, unsigned int unshare, joins, int unified_fd, tasks_fds, bint time_offsets):
-    """Clone S1; returns its pid in R and 0 in S2, which is sealed already.
+def start(int sync_fd, int parent_fd, unsigned int unshare, joins, int unified_fd, tasks_fds, bint time_offsets,
+          bint one_stage):
+    """Clone S1, or S2 itself (one_stage); returns the clone's pid in R and 0 in S2, which is sealed already.
 
     joins is [(namespace fd, CLONE_NEW* type)]; tasks_fds are open v1 `tasks` files. Never releases the GIL:
     S2 goes on as a copy of this very thread.
@@ -71,7 +73,7 @@ def start(int sync_fd, int parent_fd, unsigned int unshare, joins, int unified_f
     cdef capsule_nsexec request
     cdef int pid
     request.sync_fd, request.parent_fd = sync_fd, parent_fd
-    request.unshare, request.time_offsets = unshare, time_offsets
+    request.unshare, request.time_offsets, request.one_stage = unshare, time_offsets, one_stage
     if len(joins) > CAPSULE_NS_MAX:
         raise OSError(7, "join namespaces: too many")
     request.join_count = len(joins)

@@ -16,6 +16,7 @@ from capsule.runtime.known_process import SIGKILL, ParentProcess
 _SIGSTOP = 19
 _SILENCE_MS = 60_000  # how long our own stages may say nothing
 _AT_FDCWD = -100
+_NEWTIME, _NEWUSER, _NEWPID = 0x80, 0x10000000, 0x20000000
 
 # Signals that end a create before it is done: HUP INT QUIT TERM.
 ABORTING = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14
@@ -23,6 +24,13 @@ ABORTING = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14
 FORWARDED = ~(1 << 8 | 1 << 18 | 1 << 16 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 30) & (1 << 64) - 1
 
 _FROM_S2 = (messages.HOOKS, messages.SOURCE, messages.CONSOLE, messages.STOP, messages.TAIL)
+
+
+def _is_one_stage(unshare: int, joins: list[tuple[int, int]]) -> bool:
+    """Tell whether S2 can be our own clone: nothing that is made begins with a child of whoever has entered."""
+    if unshare & (_NEWUSER | _NEWTIME):
+        return False
+    return not unshare & _NEWPID or _NEWUSER not in [flag for _, flag in joins]
 
 
 class Interrupted(CapsuleError):
@@ -101,16 +109,23 @@ class ParentChildProcess(ParentProcess):
         self.config.program_fd = programs.tail()
         self.awaits_tail = self.config.clones_tail
         try:
-            self.stage_pid = nsexec.start(child_fd, self.channel_fd, unshare, joins, unified_fd, tasks_fds,
-                                          offsets is not None)
-            if self.stage_pid == 0:
+            one_stage = _is_one_stage(unshare, joins)
+            pid = nsexec.start(child_fd, self.channel_fd, unshare, joins, unified_fd, tasks_fds, offsets is not None,
+                               one_stage)
+            if pid == 0:
                 self.initialize(self.initializer_type, self.config)
+            if one_stage:
+                self.pid = pid
+            else:
+                self.stage_pid = pid
             posix.close(child_fd)
             posix.close(self.config.program_fd)
             if self.config.agent_fd >= 0:
                 # An agent may read to the end of the connection before it answers what the tail waits for.
                 posix.close(self.config.agent_fd)
             proc.stop_point("r-cloned")
+            if one_stage:
+                self._take_on(pid)
             self._serve()
         except OSError as err:
             self.terminate()
@@ -161,15 +176,16 @@ class ParentChildProcess(ParentProcess):
         """Handle one message; True when there will be no more."""
         if kind == messages.STAGE2:
             maker, self.stage_pid = self.stage_pid, 0
-            self._take_over(maker, messages.words(payload)[0])
-            if self.awaits_tail:
-                self.stage_pidfd = proc.pidfd_open(self.pid)
+            proc.wait_pid(maker)
+            self._take_on(messages.words(payload)[0])
             return self._answer_deferred()
         elif kind == messages.TAIL:
-            self._take_over(self.pid, messages.words(payload)[0])
+            maker, self.pid = self.pid, messages.words(payload)[0]
+            proc.wait_pid(maker)
             self.awaits_tail = False
             posix.close(self.stage_pidfd)
             self.stage_pidfd = -1
+            self.start_hook.staged(self)
             return self._answer_deferred()
         elif kind == messages.HOOKS:
             self.start_hook.hooks(self)
@@ -200,10 +216,11 @@ class ParentChildProcess(ParentProcess):
             raise ChildError("start", "container process", f"unexpected message {kind}")
         return False
 
-    def _take_over(self, maker: int, pid: int) -> None:
-        """A stage has cloned the next one and exits: reap it and go on with the new one."""
+    def _take_on(self, pid: int) -> None:
+        """S2 exists."""
         self.pid = pid
-        proc.wait_pid(maker)
+        if self.awaits_tail:
+            self.stage_pidfd = proc.pidfd_open(pid)
         self.start_hook.staged(self)
 
     def _ready(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -19,9 +20,9 @@ sys.path.insert(0, {repo!r})
 from capsule._ext import fdpass, nsexec, proc
 from capsule.protocol import messages
 
-def run(unshare, joins=(), *, tasks=(), unified=-1, offsets=None, maps=None, s2):
+def run(unshare, joins=(), *, tasks=(), unified=-1, offsets=None, maps=None, one_stage=False, s2):
     mine, theirs = fdpass.seqpacket_pair()
-    s1 = nsexec.start(theirs, mine, unshare, list(joins), unified, list(tasks), offsets is not None)
+    s1 = nsexec.start(theirs, mine, unshare, list(joins), unified, list(tasks), offsets is not None, one_stage)
     if s1 == 0:
         try:
             messages.send(theirs, messages.HOOKS, repr(s2(theirs)).encode())
@@ -81,6 +82,45 @@ def test_stage_two_is_the_first_process_of_a_new_pid_namespace_and_our_child():
 
     assert result.stdout.strip() == "1"
     assert "['', 'HOOKS', 'STAGE2'] 0" in result.stderr  # sorted: S2 may speak before S1
+
+
+def test_stage_two_may_be_our_own_clone_in_namespaces_made_and_joined():
+    with subprocess.Popen(["unshare", "-u", "sh", "-c", "hostname joined-one; echo ready; exec sleep 60"],
+                          stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout.readline() == "ready\n"
+            result = run(f"""
+                fd = os.open("/proc/{other.pid}/ns/uts", os.O_RDONLY)
+                run(0x20000000 | 0x08000000, [(fd, 0x04000000)], one_stage=True,
+                    s2=lambda _: (os.getpid(), os.uname().nodename, os.readlink("/proc/thread-self/ns/ipc"),
+                                  proc.prctl(3)))
+            """)
+        finally:
+            other.kill()
+    pid, hostname, ipc, dumpable = ast.literal_eval(result.stdout)
+    assert (pid, hostname, dumpable) == (1, "joined-one", 0)
+    assert ipc != os.readlink("/proc/self/ns/ipc")
+    assert "['', 'HOOKS'] 0" in result.stderr  # no STAGE2
+
+
+def test_our_own_clone_ends_with_us_though_it_has_entered_a_user_namespace():
+    with subprocess.Popen(["unshare", "-U", "-r", "sh", "-c", "echo ready; exec sleep 60"],
+                          stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout.readline() == "ready\n"
+            # Its copy of our stdout would keep run() waiting beyond the time limit.
+            output(f"""
+                import time
+                mine, theirs = fdpass.seqpacket_pair()
+                fd = os.open("/proc/{other.pid}/ns/user", os.O_RDONLY)
+                if nsexec.start(theirs, mine, 0, [(fd, 0x10000000)], -1, [], False, True) == 0:
+                    messages.send(theirs, messages.HOOKS, str(proc.prctl(3)).encode())
+                    time.sleep(60)
+                kind, dumpable, _ = messages.receive(mine)
+                assert (kind, dumpable) == (messages.HOOKS, b"0")
+            """)
+        finally:
+            other.kill()
 
 
 def test_a_user_namespace_is_mapped_before_stage_two_runs():
