@@ -101,6 +101,7 @@ def exec_(root: str, id: str, *, process_file: str | None = None, args: list[str
           ignore_paused: bool = False, no_new_privs: bool | None = None, apparmor: str | None = None,
           process_label: str | None = None, report_fd: int = -1) -> int:
     """Run a further process; in the foreground this process becomes the relay and does not return."""
+    from capsule.init.exec import start_initialization
     from capsule.runtime import relay
     from capsule.runtime.process import Process
 
@@ -115,7 +116,7 @@ def exec_(root: str, id: str, *, process_file: str | None = None, args: list[str
     process.pidfd_socket = pidfd_socket
     process.preserve_fds, process.ignore_paused, process.no_new_privs = preserve_fds, ignore_paused, no_new_privs
     process.apparmor, process.process_label = apparmor, process_label
-    container = _making_factory(root).load(id)
+    container = Factory(root, initialize=start_initialization).load(id)
     try:
         child = container.exec(process)
     finally:

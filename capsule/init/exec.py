@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from capsule._ext import openbeneath
+from capsule.errors import Unsupported
 from capsule.init import steps
-from capsule.init.base import Initializer
+from capsule.init.base import Initializer, run
 from capsule.protocol.init_config import EXEC
 from capsule.rootfs import console
 
@@ -32,3 +33,13 @@ class InitializerExecImpl(Initializer):
         steps.before_tail(config)
         # The tail, a clone, joins the cgroup last of all: no interpreter is ever charged to the container.
         self.become_tail(plan, keep=[config.sync_fd])
+
+
+def start_initialization(initializer_type: str, config) -> None:
+    """Run the initializer in S2, for an R that makes later processes only; never returns.
+
+    That R need not load what a first process wants. Raises Unsupported for another type.
+    """
+    if initializer_type != EXEC:
+        raise Unsupported("make initializer", initializer_type, f"this program was started for {EXEC!r} alone")
+    run(InitializerExecImpl(config))

@@ -12,7 +12,7 @@ from capsule.linux import namespaces as ns_kinds, proc_stat
 from capsule.protocol.init_config import INIT, InitExecConfig
 from capsule.rootfs import plan as rootfs_plan
 from capsule.runtime import console, destruction, hooks, namespaces, pid_file
-from capsule.runtime.parent_process import FORWARDED, ParentChildProcess, StartHook
+from capsule.runtime.parent_process import FORWARDED, ParentChildProcess, StartHook, pidfd_sender, set_limits
 from capsule.security import plan as security_plan
 from capsule.state import journal, record as records, store as stores
 
@@ -269,15 +269,6 @@ def _make(container, blueprint: Blueprint, keeper) -> None:
             posix.close(fd)
 
 
-def pidfd_sender(process, kind: bytes):
-    """Return what passes the process's pidfd on, connected; None where nobody asked for it. Raises KernelError."""
-    if not process.pidfd_socket:
-        return None
-    from capsule.runtime.pidfd_socket import Sender
-
-    return Sender(process.pidfd_socket, kind)
-
-
 def _orders(container, blueprint: Blueprint, start_fd: int) -> InitExecConfig:
     process, plan = blueprint.process, blueprint.namespaces
     orders = InitExecConfig()
@@ -351,24 +342,6 @@ def _set_oom_score(pid: int, security) -> None:
             posix.close(fd)
     except OSError as err:
         raise KernelError("write oom_score_adj", str(security.oom_score_adj), errno=err.errno) from err
-
-
-def set_limits(pid: int, security) -> None:
-    """Set the resource limits and the scheduling on the tail, from where the program inherits them.
-
-    Raises KernelError: EPERM for a hard limit above ours without CAP_SYS_RESOURCE.
-    """
-    if security is None:
-        return
-    for number, soft, hard in security.rlimits:
-        try:
-            proc.prlimit(pid, number, soft, hard)
-        except OSError as err:
-            raise KernelError("set rlimit", f"{number} to {soft}:{hard}", errno=err.errno) from err
-    if security.attributes is not None:
-        security.attributes.set_on(pid)
-    else:
-        proc.sched_reset_affinity(pid)
 
 
 def _undo(container, blueprint: Blueprint, error: BaseException) -> None:

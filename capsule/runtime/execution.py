@@ -7,8 +7,8 @@ import posix
 from capsule import log
 from capsule.errors import CapsuleError, StateError
 from capsule.protocol.init_config import EXEC, InitExecConfig
-from capsule.runtime import console, creation, guard, namespaces, pid_file, status as statuses
-from capsule.runtime.parent_process import ParentChildProcess, StartHook
+from capsule.runtime import console, guard, namespaces, pid_file, status as statuses
+from capsule.runtime.parent_process import ParentChildProcess, StartHook, pidfd_sender, set_limits
 from capsule.security import plan as security_plan
 from capsule.spec.model import Process as ProcessSpec
 
@@ -35,7 +35,7 @@ class ExecStartHook(StartHook):
             resctrl.join(self.resctrl_groups, process.pid)
 
     def ready(self, process) -> None:
-        creation.set_limits(process.pid, self.security)
+        set_limits(process.pid, self.security)
         if self.request.pid_file:
             pid_file.write(self.request.pid_file, process.pid)
         if self.pidfd_sender is not None:
@@ -105,7 +105,7 @@ def _start(container, process, orders: InitExecConfig, manager, *, patient: bool
     try:
         keeper.connect()
         groups = container.record.extra.get("resctrl", {}).get("groups", [])
-        sender = creation.pidfd_sender(process, b"setns")
+        sender = pidfd_sender(process, b"setns")
         hook = ExecStartHook(process, orders.security, keeper, sender, groups)
         child = ParentChildProcess((0, joins, -1, [], None), orders, hook,
                                    initialize=container.initialize, initializer_type=EXEC, patient=patient)

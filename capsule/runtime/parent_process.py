@@ -64,6 +64,33 @@ class StartHook:
         posix.close(master_fd)
 
 
+def pidfd_sender(process, kind: bytes):
+    """Return what passes the process's pidfd on, connected; None where nobody asked for it. Raises KernelError."""
+    if not process.pidfd_socket:
+        return None
+    from capsule.runtime.pidfd_socket import Sender
+
+    return Sender(process.pidfd_socket, kind)
+
+
+def set_limits(pid: int, security) -> None:
+    """Set the resource limits and the scheduling on the tail, from where the program inherits them.
+
+    Raises KernelError: EPERM for a hard limit above ours without CAP_SYS_RESOURCE.
+    """
+    if security is None:
+        return
+    for number, soft, hard in security.rlimits:
+        try:
+            proc.prlimit(pid, number, soft, hard)
+        except OSError as err:
+            raise KernelError("set rlimit", f"{number} to {soft}:{hard}", errno=err.errno) from err
+    if security.attributes is not None:
+        security.attributes.set_on(pid)
+    else:
+        proc.sched_reset_affinity(pid)
+
+
 class ParentChildProcess(ParentProcess):
     """A process of our own making (original: ParentAbstractProcess); kinds differ only in the start hook.
 
