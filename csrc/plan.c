@@ -361,8 +361,8 @@ static bool absolute(const struct plan_strings *strings)
 static bool relay_valid(const struct relay_plan *plan)
 {
 	const struct relay_base *base = &plan->base;
-	const int32_t fds[] = { base->child_pidfd, base->master_fd, base->report_fd,
-				base->state_fd,	   base->lock_fd,   base->record_fd,
+	const int32_t fds[] = { base->child_pidfd,     base->master_fd,	     base->report_fd,
+				base->state_fd,	       base->lock_fd,	     base->record_fd,
 				plan->notify.inner_fd, plan->notify.outer_fd };
 
 	if (base->flags & ~RELAY_FLAGS_ALL || !fds_valid(fds, 8))

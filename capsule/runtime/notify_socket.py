@@ -120,7 +120,8 @@ class NotifySocket:
 
     def _send(self, message: bytes, fds=()) -> None:
         if not proc.poll([(self.outer_fd, proc.POLLOUT)], _PATIENCE_MS):
-            raise CapsuleError("notify", self.path, f"its queue is full and nobody read it for {_PATIENCE_MS // 1000} s")
+            seconds = _PATIENCE_MS // 1000
+            raise CapsuleError("notify", self.path, f"its queue is full and nobody read it for {seconds} s")
         fdpass.send(self.outer_fd, message, fds)
 
 
