@@ -34,6 +34,7 @@ def explain(root: str, id: str, config, bundle: str) -> list[dict]:
 
 def _steps(config, blueprint) -> list[dict]:
     steps = _cgroup_steps(blueprint, config.resources) + _namespace_steps(config, blueprint)
+    steps += _attachment_steps(config, blueprint)
     plan = blueprint.rootfs_plan
     steps += [_operation(operation) for operation in plan.prepare]
     for kind in _HOOKS_AT_CREATE:
@@ -46,7 +47,7 @@ def _steps(config, blueprint) -> list[dict]:
     steps += [_step("sysctl", f"write {value} to /proc/sys/{key}") for key, value in config.sysctl.items()]
     steps += [_operation(operation) for operation in plan.finish]
     if blueprint.security is not None:
-        steps += _limit_steps(blueprint)
+        steps += _limit_steps(blueprint) + _attribute_steps(blueprint.security.attributes)
     steps += _resource_steps(config.resources, late=True)
     if config.process is None:
         return [*steps, _step("wait", "wait; there is no process to start")]
@@ -110,6 +111,35 @@ def _namespace_steps(config, blueprint) -> list[dict]:
     if blueprint.time_offsets:
         steps.append(_step("map", f"write {blueprint.time_offsets.decode().strip()} to timens_offsets"))
     return steps
+
+
+def _attachment_steps(config, blueprint) -> list[dict]:
+    """Tell what is given to the container from outside: its resctrl group and network devices."""
+    steps = []
+    if blueprint.resctrl is not None:
+        shares = {key: value for key, value in config.intel_rdt.items() if key != "closID"}
+        steps.append(_step("resctrl", f"join {blueprint.resctrl.directory}"
+                                      + (f" ({_values(shares)})" if shares else ""), value=config.intel_rdt))
+    return steps + [_step("network", f"move {name} into the container as {inside or name}", device=name)
+                    for name, inside in config.net_devices.items()]
+
+
+def _attribute_steps(attributes) -> list[dict]:
+    """Tell what the process gets besides identity and limits (security.attributes.Attributes)."""
+    if attributes is None:
+        return []
+    told = (("execution domain", attributes.personality), ("memory policy", attributes.memory_policy),
+            ("scheduler", attributes.scheduler), ("I/O priority", attributes.io_priority))
+    return [_step("attribute", f"{name} {_words(value)}") for name, value in told if value is not None]
+
+
+def _words(value) -> str:
+    """Say a value, or the members of a tuple that has several, without the empty ones."""
+    if isinstance(value, dict):
+        return _values(value)
+    if isinstance(value, (tuple, list)):
+        return " ".join([_words(item) for item in value if item not in (None, "", (), [])])
+    return str(value)
 
 
 def _hook_steps(config, kind: str, where: str) -> list[dict]:

@@ -76,3 +76,27 @@ def test_what_create_refuses_is_refused(capsule, bundle):
 def test_nothing_is_done(capsule, bundle, workdir):
     capsule.call("spec", "--explain", "-b", bundle().hook("createRuntime", "/bin/touch", str(workdir / "ran")).write())
     assert not (workdir / "ran").exists() and not capsule.root.exists()
+
+
+def test_what_few_configs_have_is_told_too(capsule, bundle):
+    box = bundle().bind("/tmp", "/data", "rbind", "idmap")
+    box.config["mounts"][-1].update({key: [{"containerID": 0, "hostID": 5000, "size": 10}]
+                                     for key in ("uidMappings", "gidMappings")})
+    box.process["scheduler"] = {"policy": "SCHED_BATCH", "nice": 5}
+    box.process["ioPriority"] = {"class": "IOPRIO_CLASS_BE", "priority": 3}
+    box.linux["personality"] = {"domain": "LINUX32"}
+    box.linux["memoryPolicy"] = {"mode": "MPOL_BIND", "nodes": "0"}
+    steps = explain(capsule, box)
+    told = texts(steps, "attribute")
+    assert told[0] == "execution domain LINUX32"
+    assert told[1].startswith("memory policy MPOL_BIND")
+    assert told[2].startswith("scheduler ") and "SCHED_BATCH" in told[2]
+    assert told[3] == "I/O priority IOPRIO_CLASS_BE 3"
+    assert "bind /tmp on /data with mapped ids" in texts(steps, "mount")
+
+
+def test_network_devices_are_told(capsule, bundle):
+    box = bundle()
+    box.linux["netDevices"] = {"lo": {"name": "eth9"}}
+    refused = capsule.call("spec", "--explain", "--bundle", box.write(), rc=1)
+    assert "lo" in one_line(refused)
