@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -76,7 +77,9 @@ def test_a_slow_reader_slows_the_child_and_loses_nothing() -> None:
 
 def test_a_stuck_reader_does_not_hold_it_once_it_is_told_to_leave() -> None:
     read_end, write_end = os.pipe()
-    with sh("echo $$ >&2; head -c 66000 /dev/zero; exit 3", stdout=write_end) as relay:
+    # A page at most, however it is cut: more than that is stuck, and little enough for the relay to hold it.
+    fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 4096)
+    with sh("echo $$ >&2; head -c 6000 /dev/zero; exit 3", stdout=write_end) as relay:
         os.close(write_end)
         children = Path(f"/proc/{relay.process.pid}/task/{relay.process.pid}/children")
         wait_until(lambda: _is_relay(relay.process.pid) and not children.read_text())
