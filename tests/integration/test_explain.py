@@ -95,8 +95,17 @@ def test_what_few_configs_have_is_told_too(capsule, bundle):
     assert "bind /tmp on /data with mapped ids" in texts(steps, "mount")
 
 
-def test_network_devices_are_told(capsule, bundle):
+def test_a_network_device_that_cannot_move_is_refused(capsule, bundle):
     box = bundle()
     box.linux["netDevices"] = {"lo": {"name": "eth9"}}
     refused = capsule.call("spec", "--explain", "--bundle", box.write(), rc=1)
     assert "lo" in one_line(refused)
+
+
+@pytest.mark.requires("ip")
+def test_a_network_device_is_told_with_both_names(capsule, bundle):
+    box = bundle()
+    box.linux["netDevices"] = {"told0": {"name": "eth9"}}
+    world = ["unshare", "--net", "sh", "-c", 'ip link add told0 type veth peer told1 && exec "$@"', "sh"]
+    steps = capsule.call("spec", "--explain", "--bundle", box.write(), "--format", "json", scene=world).json
+    assert texts(steps, "network") == ["move told0 into the container as eth9"]
