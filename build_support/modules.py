@@ -28,8 +28,8 @@ HOT = (
     "capsule/init",
 )
 
-#: The command line is half hot: a module there is linked when it imports nothing else than these and ours.
-HALF_HOT = ("capsule/cli",)
+#: Half hot: a module there is linked when it imports nothing else than these and what is linked itself.
+HALF_HOT = ("capsule/cli", "capsule/network", "capsule/image", "capsule/volume", "capsule/logs", "capsule/bundle")
 
 #: What a hot module may import besides capsule itself (docs/architecture.md).
 BUILT_IN = frozenset({"__future__", "posix", "errno", "_io", "time", "marshal", "sys"})
@@ -100,6 +100,31 @@ def is_lean(path: str) -> bool:
     return roots <= BUILT_IN | {"capsule"}
 
 
+def lean_sources(linked: set[str]) -> set[str]:
+    """Name the half-hot sources that need only what the launcher has: `linked` modules, and each other."""
+    paths = {path for entry in HALF_HOT for path in sources_below(entry) if path.endswith(".py") and is_lean(path)}
+    own = {module_of(path).name for entry in (*HOT, *HALF_HOT) for path in sources_below(entry)}
+    while True:
+        there = linked | {module_of(path).name for path in paths}
+        lacking = {path for path in paths if (imported_modules(path) & own) - there}
+        if not lacking:
+            return paths
+        paths -= lacking
+
+
+def imported_modules(path: str) -> set[str]:
+    """Name what could be modules among the names that a Python source imports: `from a import b` may mean a.b."""
+    with open(path, encoding="utf-8") as file:
+        tree = ast.parse(file.read(), path)
+    found = set()
+    for node in executed(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
+    return found
+
+
 def sources_below(path: str) -> Iterator[str]:
     """Yield the module sources of a package tree, or the one file `path` is."""
     if path.endswith(".py"):
@@ -113,8 +138,7 @@ def sources_below(path: str) -> Iterator[str]:
 def hot_modules() -> list[Module]:
     """List the modules that are linked into the launcher, sorted by name."""
     paths = {path for entry in HOT for path in sources_below(entry) if path not in COLD}
-    for entry in HALF_HOT:
-        paths.update(path for path in sources_below(entry) if path.endswith(".py") and is_lean(path))
+    paths |= lean_sources({module_of(path).name for path in paths})
     found: dict[str, Module] = {}
     for path in sorted(paths):
         module = module_of(path)

@@ -6,11 +6,12 @@ Not on the hot path: it runs in an ordinary Python. What it reads completely it 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 import click
 from click.shell_completion import get_completion_class
 
-from capsule.cli import grammar, helptext, output
+from capsule.cli import grammar, helptext, nouns, output
 from capsule.cli.main import perform
 from capsule.cli.scanner import Invocation
 from capsule.cli.spelling import nearest, to_click
@@ -38,22 +39,22 @@ class Number(click.ParamType):
 
 
 class UnknownCommand(click.UsageError):
-    """A first word that is no command."""
+    """A word where a command stands that is none; `known` are those that could have been meant."""
 
-    def __init__(self, name: str, ctx: click.Context) -> None:
-        found = nearest(name, [command[0] for command in grammar.COMMANDS])
+    def __init__(self, name: str, ctx: click.Context, known: Iterable[str]) -> None:
+        found = nearest(name, known)
         super().__init__(f"No help topic for '{name}'" + (f" (did you mean {found}?)" if found else ""), ctx)
 
 
 class Verb(click.Command):
     """A command of the grammar: what click parses becomes an Invocation."""
 
-    def __init__(self, command: tuple, *, hidden: bool) -> None:
+    def __init__(self, command: tuple, *, hidden: bool = False) -> None:
         self.grammar = command
         params: list[click.Parameter] = [_option(option) for option in command[6]]
         params.append(click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED))
         super().__init__(
-            command[0], params=params, callback=_build_invocation, help=command[5], hidden=hidden,
+            command[0].rpartition(" ")[2], params=params, callback=_build_invocation, help=command[5], hidden=hidden,
             context_settings={"allow_interspersed_args": command[3], **_KEYWORDS},
         )
 
@@ -77,29 +78,61 @@ class WrongCount(click.UsageError):
         super().__init__(f'capsule: "{name}" requires {demand} argument(s)', ctx)
 
 
+class Noun(click.Group):
+    """A noun with commands of its own."""
+
+    def __init__(self, name: str) -> None:
+        self.table = nouns.table(name)
+        super().__init__(name, callback=_show_help, invoke_without_command=True, help=self.table.SUMMARY,
+                         context_settings=_KEYWORDS)
+        for command in self.table.COMMANDS:
+            self.add_command(Verb(command))
+
+    def get_command(self, ctx, cmd_name):
+        return super().get_command(ctx, self.table.ALIASES.get(cmd_name, cmd_name))
+
+    def resolve_command(self, ctx, args):
+        if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
+            raise UnknownCommand(f"{self.name} {args[0]}", ctx,
+                                 [f"{self.name} {name}" for name in nouns.names(self.name or "")])
+        return super().resolve_command(ctx, args)
+
+    def get_help(self, ctx):
+        return helptext.noun_help(ctx.find_root().info_name or "capsule", self.name or "", self.table).rstrip("\n")
+
+
 class Program(click.Group):
     """The program: global options, then a command."""
 
     def __init__(self) -> None:
         super().__init__(
-            "capsule", params=[_option(option) for option in grammar.GLOBAL_OPTIONS], callback=_show_program_help,
+            "capsule", params=[_option(option) for option in grammar.GLOBAL_OPTIONS], callback=_show_help,
             invoke_without_command=True, context_settings={"allow_interspersed_args": False, **_KEYWORDS},
         )
         for command in grammar.COMMANDS:
             self.add_command(Verb(command, hidden=False))
         for command in grammar.HIDDEN_COMMANDS:
             self.add_command(Verb(command, hidden=True))
+        for part in nouns.ENGINE:
+            for command in nouns.table(part).COMMANDS:
+                self.add_command(Verb(command))
+        for name in nouns.NOUNS:
+            self.add_command(Noun(name))
         for extra in (show_help, completion, man):
             self.add_command(extra)
 
     def parse_args(self, ctx, args):
         return super().parse_args(ctx, to_click(ctx, list(args), grammar.GLOBAL_OPTIONS, mixed=False))
 
+    def get_command(self, ctx, cmd_name):
+        found = super().get_command(ctx, "help" if cmd_name == "h" else cmd_name)
+        command = nouns.find(cmd_name) if found is None else None
+        return found if command is None else super().get_command(ctx, command[0])
+
     def resolve_command(self, ctx, args):
-        name = args[0]
-        if self.get_command(ctx, "help" if name == "h" else name) is None and not ctx.resilient_parsing:
-            raise UnknownCommand(name, ctx)
-        return super().resolve_command(ctx, ["help" if name == "h" else name, *args[1:]])
+        if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
+            raise UnknownCommand(args[0], ctx, self.commands)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx):
         if ctx.params["version"]:
@@ -112,19 +145,18 @@ class Program(click.Group):
 
 
 @click.command("help", help="show help of a command", add_help_option=False)
-@click.argument("name", required=False)
+@click.argument("words", nargs=-1)
 @click.pass_context
-def show_help(ctx: click.Context, name: str | None) -> int:
-    """Print the help of the program or of a command."""
-    root = ctx.find_root()
-    if name is None:
-        click.echo(root.get_help())
-        return 0
-    assert isinstance(root.command, click.Group)
-    command = root.command.get_command(root, name)
-    if command is None:
-        raise UnknownCommand(name, root)
-    click.echo(command.get_help(click.Context(command, info_name=name, parent=root)))
+def show_help(ctx: click.Context, words: tuple[str, ...]) -> int:
+    """Print the help of the program, of a noun or of a command."""
+    at = ctx.find_root()
+    for word in words:
+        group = at.command
+        found = group.get_command(at, word) if isinstance(group, click.Group) else None
+        if found is None:
+            raise UnknownCommand(" ".join(words), at, [*group.commands] if isinstance(group, click.Group) else [])
+        at = click.Context(found, info_name=word, parent=at)
+    click.echo(at.get_help())
     return 0
 
 
@@ -142,14 +174,15 @@ def completion(ctx: click.Context, shell: str) -> int:
 
 
 @click.command(help="print a man page as roff", context_settings=_KEYWORDS)
-@click.argument("name", required=False)
+@click.argument("words", nargs=-1)
 @click.pass_context
-def man(ctx: click.Context, name: str | None) -> int:
+def man(ctx: click.Context, words: tuple[str, ...]) -> int:
     """Print the man page of the program or of a command."""
     root = ctx.find_root()
-    command = None if name is None else grammar.find_command(name)
-    if name is not None and command is None:
-        raise UnknownCommand(name, root)
+    name = " ".join(words)
+    command = grammar.find_command(name) if name else None
+    if name and command is None:
+        raise UnknownCommand(name, root, [each[0] for each in helptext.every_command()])
     click.echo(helptext.man_page(root.info_name or "capsule", command), nl=False)
     return 0
 
@@ -217,16 +250,16 @@ def _explain(err: click.UsageError, reason: str) -> None:
 @click.pass_context
 def _build_invocation(ctx: click.Context, arguments: tuple, **options) -> Invocation:
     """Check the number of arguments and build the Invocation."""
-    assert isinstance(ctx.command, Verb) and ctx.parent is not None
+    assert isinstance(ctx.command, Verb)
     name, _module, (least, most), _mixed, _arguments, _summary, _options = ctx.command.grammar
     if len(arguments) < least or 0 <= most < len(arguments):
         raise WrongCount(ctx, name, len(arguments), least, most)
-    return Invocation(name, _values(ctx.parent.params), _values(options), list(arguments))
+    return Invocation(name, _values(ctx.find_root().params), _values(options), list(arguments))
 
 
 @click.pass_context
-def _show_program_help(ctx: click.Context, **_options) -> None:
-    """Show the help where no command is named."""
+def _show_help(ctx: click.Context, **_options) -> None:
+    """Show the help of the program or of a noun where no command is named."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
         ctx.exit(0)

@@ -196,8 +196,8 @@ HIDDEN_COMMANDS = (
 )
 
 
-def find_command(name: str) -> tuple | None:
-    """Return the command tuple of that name."""
+def find_verb(name: str) -> tuple | None:
+    """Return the command tuple of the runtime's verb of that name."""
     for command in COMMANDS:
         if command[0] == name:
             return command
@@ -205,6 +205,17 @@ def find_command(name: str) -> tuple | None:
         if command[0] == name:
             return command
     return None
+
+
+def find_command(name: str) -> tuple | None:
+    """Return the command tuple of that name; a noun's command has the noun before it."""
+    verb = find_verb(name)
+    if verb is not None:
+        return verb
+    # Imported here: no command of the runtime needs the others' tables.
+    from capsule.cli import nouns
+
+    return nouns.find(name)
 
 
 def find_option(options: tuple, name: str) -> tuple | None:

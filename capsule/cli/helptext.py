@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from capsule._version import VERSION
-from capsule.cli import grammar
+from capsule.cli import grammar, nouns
 
 SUMMARY = "Open Container Initiative runtime"
 _HELP_OPTION = ("help", ("help", "h"), grammar.FLAG, "", "show help")
@@ -13,14 +13,36 @@ _HELP_OPTION = ("help", ("help", "h"), grammar.FLAG, "", "show help")
 
 def program_help(program: str, extra: Iterable[tuple[str, str]]) -> str:
     """Return the help of the program; `extra` are (name, summary) of commands outside the grammar."""
-    commands = [(command[0], command[5]) for command in grammar.COMMANDS] + list(extra)
+    runtime = _summaries(grammar.COMMANDS) + list(extra)
+    groups = [("COMMANDS", runtime)]
+    for part in nouns.ENGINE:
+        groups.append((nouns.table(part).SUMMARY.upper(), _summaries(nouns.table(part).COMMANDS)))
+    if nouns.NOUNS:
+        groups.append(("MORE COMMANDS BY NOUN", [(noun, nouns.table(noun).SUMMARY) for noun in nouns.NOUNS]))
     return (
         f"NAME:\n   {program} - {SUMMARY}\n\n"
         f"USAGE:\n   {program} [global options] command [command options] [arguments...]\n\n"
         f"VERSION:\n   {VERSION}\n\n"
-        f"COMMANDS:\n{_columns(commands)}\n"
-        f"GLOBAL OPTIONS:\n{_columns(_option_rows(grammar.GLOBAL_OPTIONS))}"
+        + "".join(f"{title}:\n{_columns(rows)}\n" for title, rows in groups)
+        + f"GLOBAL OPTIONS:\n{_columns(_option_rows(grammar.GLOBAL_OPTIONS))}"
     )
+
+
+def noun_help(program: str, noun: str, table) -> str:
+    """Return the help of a noun: its commands."""
+    rows = [(", ".join([name, *[alias for alias, verb in table.ALIASES.items() if verb == name]]), summary)
+            for name, summary in _summaries(table.COMMANDS)]
+    return (
+        f"NAME:\n   {program} {noun} - {table.SUMMARY}\n\n"
+        f"USAGE:\n   {program} {noun} command [command options] [arguments...]\n\n"
+        f"COMMANDS:\n{_columns(rows)}"
+    )
+
+
+def every_command() -> list[tuple]:
+    """List all commands that help knows."""
+    tables = [grammar, *[nouns.table(part) for part in (*nouns.ENGINE, *nouns.NOUNS)]]
+    return [command for table in tables for command in table.COMMANDS]
 
 
 def command_help(program: str, command: tuple) -> str:
@@ -35,7 +57,7 @@ def command_help(program: str, command: tuple) -> str:
 
 def man_page(program: str, command: tuple | None) -> str:
     """Return a man page as roff (man 7 man): of one command, or of the program."""
-    title = program if command is None else f"{program}-{command[0]}"
+    title = program if command is None else f"{program}-{command[0].replace(' ', '-')}"
     summary = SUMMARY if command is None else command[5]
     usage = "[global options] command [arguments...]" if command is None else f"[options] {command[4]}"
     name = program if command is None else f"{program} {command[0]}"
@@ -49,9 +71,14 @@ def man_page(program: str, command: tuple | None) -> str:
         lines += [".TP", f".B {_roff(names)}", _roff(text)]
     if command is None:
         lines.append(".SH COMMANDS")
-        for each in grammar.COMMANDS:
-            lines += [".TP", f".BR {_roff(program)}\\-{each[0]} (8)", _roff(each[5])]
+        for each in every_command():
+            page = f"{program}-{each[0].replace(' ', '-')}"
+            lines += [".TP", f".BR {_roff(page)} (8)", _roff(each[5])]
     return "\n".join(lines) + "\n"
+
+
+def _summaries(commands: Iterable[tuple]) -> list[tuple[str, str]]:
+    return [(command[0].rpartition(" ")[2], command[5]) for command in commands]
 
 
 def _option_rows(options: tuple) -> list[tuple[str, str]]:

@@ -32,17 +32,29 @@ def scan(argv: list) -> Invocation | None:
         return Invocation("version", global_values, {}, [])
     if not words:
         return None
-    command = grammar.find_command(words[0])
+    command, at = grammar.find_verb(words[0]), 1
+    if command is None:
+        command, at = _find_linked(words)
     if command is None:
         return None
     name, _module, (least, most), mixed, _arguments, _summary, options = command
     values = grammar.defaults(options)
     positionals: list = []
-    if _read(words, 1, options, values, mixed, positionals) < 0:
+    if _read(words, at, options, values, mixed, positionals) < 0:
         return None
     if len(positionals) < least or (most >= 0 and len(positionals) > most):
         return None
     return Invocation(name, global_values, values, positionals)
+
+
+def _find_linked(words: list) -> tuple:
+    """Return (command, index behind its words) of a command for people, None where the launcher does not have it."""
+    from capsule.cli import nouns
+
+    command, at = nouns.find(words[0]), 1
+    if command is None and len(words) > 1:
+        command, at = nouns.find(f"{words[0]} {words[1]}"), 2
+    return (command if command is not None and command[0] in nouns.LINKED else None), at
 
 
 def _read(argv: list, at: int, options: tuple, values: dict, mixed: bool, positionals: list) -> int:

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from sources import ROOT, imports, layers, module_name, own_modules, owner, parse, python_sources
 
 from build_support import modules
+from capsule.cli import grammar, nouns
 
 TABLE = layers()
 SOURCES = python_sources("capsule")
@@ -74,6 +75,15 @@ def test_hot_modules_import_only_modules_that_are_linked(monkeypatch: pytest.Mon
     wrong = [f"{path}:{line}: {name}" for path in hot for line, name in imports(path)
              if name.partition(".")[0] == "capsule" and name not in linked and name not in BUILT_BY_LAUNCHER]
     assert not wrong
+
+
+def test_commands_that_the_scanner_runs_are_linked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    linked = {module.name for module in modules.hot_modules()}
+    found = {name: nouns.find(name) for name in nouns.LINKED}
+    assert all(found.values())
+    verbs = [*grammar.COMMANDS, *grammar.HIDDEN_COMMANDS, *found.values()]
+    assert {f"capsule.cli.{command[1]}" for command in verbs if command} <= linked
 
 
 def test_initializers_import_nothing_after_the_clone() -> None:
