@@ -6,7 +6,7 @@ ARGS ?=
 
 ifdef CI
 export CAPSULE_WERROR = 1
-export CAPSULE_REQUIRE ?= root,runtime,stop,noseal,busybox,gcc,podman,buildah,docker,containerd,tini,cni,iptables
+export CAPSULE_REQUIRE ?= root,runtime,stop,noseal,busybox,gcc,podman,buildah,docker,containerd,tini,cni,iptables,uidmap
 endif
 
 .DEFAULT_GOAL := help

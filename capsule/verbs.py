@@ -28,13 +28,13 @@ def _first_process(options: dict):
 
 def create(root: str, id: str, *, bundle: str, pid_file: str | None = None, console_socket: str | None = None,
            pidfd_socket: str | None = None, preserve_fds: int = 0, no_pivot: bool = False,
-           no_new_keyring: bool = False, systemd_cgroup: bool = False) -> None:
+           no_new_keyring: bool = False, systemd_cgroup: bool = False, cgroup_access: str = "") -> None:
     """Create a container from a bundle; its first process waits for start."""
     container = _making_factory(root).create(id, bundle=bundle)
     container.create(_first_process({
         "pid_file": pid_file, "console_socket": console_socket, "pidfd_socket": pidfd_socket,
         "preserve_fds": preserve_fds, "no_pivot": no_pivot, "no_new_keyring": no_new_keyring,
-        "systemd_cgroup": systemd_cgroup, "detach": True,
+        "systemd_cgroup": systemd_cgroup, "cgroup_access": cgroup_access, "detach": True,
     }))
     container.close()
 
@@ -52,8 +52,8 @@ def start(root: str, id: str) -> None:
 
 def run(root: str, id: str, *, bundle: str, pid_file: str | None = None, console_socket: str | None = None,
         pidfd_socket: str | None = None, preserve_fds: int = 0, no_pivot: bool = False, no_new_keyring: bool = False,
-        systemd_cgroup: bool = False, detach: bool = False, keep: bool = False, report_fd: int = -1,
-        timeout_ms: int = 0, kill_after_ms: int = 0) -> int:
+        systemd_cgroup: bool = False, cgroup_access: str = "", detach: bool = False, keep: bool = False,
+        report_fd: int = -1, timeout_ms: int = 0, kill_after_ms: int = 0) -> int:
     """Create and start a container; in the foreground this process becomes the relay and does not return."""
     from capsule.runtime import relay
 
@@ -61,7 +61,7 @@ def run(root: str, id: str, *, bundle: str, pid_file: str | None = None, console
     container.create(_first_process({
         "pid_file": pid_file, "console_socket": console_socket, "pidfd_socket": pidfd_socket,
         "preserve_fds": preserve_fds, "no_pivot": no_pivot, "no_new_keyring": no_new_keyring,
-        "systemd_cgroup": systemd_cgroup, "detach": detach,
+        "systemd_cgroup": systemd_cgroup, "cgroup_access": cgroup_access, "detach": detach,
     }))
     try:
         container.start()

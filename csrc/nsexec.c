@@ -232,15 +232,29 @@ static void join_pid_namespace(const struct capsule_nsexec *request)
  * EINVAL: uid 0 has no mapping inside; the capabilities of a user namespace's maker are enough
  * then.
  */
-static void become_root_inside(int sync_fd)
+static void become_root_inside(int sync_fd, int keep_groups)
 {
 	/* EPERM: the setgroups file says deny; T refuses a list of groups it cannot set. */
-	if (setgroups(0, NULL) < 0 && errno != EPERM && errno != EINVAL)
+	if (!keep_groups && setgroups(0, NULL) < 0 && errno != EPERM && errno != EINVAL)
 		bail(sync_fd, -errno, "setgroups", "in the user namespace");
 	if (setresgid(0, 0, 0) < 0 && errno != EINVAL)
 		bail(sync_fd, -errno, "setresgid", "in the user namespace");
 	if (setresuid(0, 0, 0) < 0 && errno != EINVAL)
 		bail(sync_fd, -errno, "setresuid", "in the user namespace");
+}
+
+/*
+ * Without the host's privilege R may write only into the /proc directory of a process that belongs
+ * to the user, a dumpable one: until the answer to USERMAP this is one. Nothing has been joined
+ * yet, and who may look into it meanwhile are processes of the same user outside, which may look
+ * into R as well (ptrace(2), PTRACE_MODE). What R writes in this window is all: the maps, the time
+ * offsets, oom_score_adj.
+ */
+static void open_to_user(const struct capsule_nsexec *request)
+{
+	if (request->unshare & CLONE_NEWTIME && unshare(CLONE_NEWTIME) < 0)
+		bail(request->sync_fd, -errno, "unshare", "time namespace");
+	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 }
 
 static void enter_user_namespace(const struct capsule_nsexec *request)
@@ -253,13 +267,16 @@ static void enter_user_namespace(const struct capsule_nsexec *request)
 	} else if (request->unshare & CLONE_NEWUSER) {
 		if (unshare(CLONE_NEWUSER) < 0)
 			bail(request->sync_fd, -errno, "unshare", "user namespace");
+		if (request->unprivileged)
+			open_to_user(request);
 		ask(request->sync_fd, CAPSULE_MSG_USERMAP);
 	} else {
 		return;
 	}
 	/* A change of user namespace makes the process dumpable by its new root: take that back. */
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	become_root_inside(request->sync_fd);
+	/* The groups of an ordinary user lead to what it may read; T sets the container's. */
+	become_root_inside(request->sync_fd, request->unprivileged);
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
@@ -273,7 +290,8 @@ static void make_namespaces(const struct capsule_nsexec *request)
 
 	if (flags && unshare(flags) < 0)
 		bail(request->sync_fd, -errno, "unshare", "namespaces");
-	if (request->unshare & CLONE_NEWTIME) {
+	/* An ordinary user's has been made with its user namespace, and R has written the offsets. */
+	if (request->unshare & CLONE_NEWTIME && !request->unprivileged) {
 		if (unshare(CLONE_NEWTIME) < 0)
 			bail(request->sync_fd, -errno, "unshare", "time namespace");
 		if (request->time_offsets)

@@ -33,6 +33,7 @@ struct capsule_nsexec {
 	struct capsule_ns_join join[CAPSULE_NS_MAX];
 	struct capsule_cgroup_join cgroups;
 	int time_offsets; /* the new time namespace has offsets: R writes them */
+	int unprivileged; /* R is no root: USERMAP asks for the offsets and oom_score_adj as well */
 };
 
 /*

@@ -32,6 +32,7 @@ cdef extern from "nsexec.h" nogil:
         capsule_ns_join *join
         capsule_cgroup_join cgroups
         int time_offsets
+        int unprivileged
     struct capsule_tail_exec:
         int program_fd
         int plan_fd
@@ -64,16 +65,17 @@ cdef int set_cgroups(capsule_cgroup_join *cgroups, int unified_fd, tasks_fds) ex
 
 
 def start(int sync_fd, int parent_fd, unsigned int unshare, joins, int unified_fd, tasks_fds, bint time_offsets,
-          bint one_stage):
+          bint one_stage, bint unprivileged=False):
     """Clone S1, or S2 itself (one_stage); returns the clone's pid in R and 0 in S2, which is sealed already.
 
-    joins is [(namespace fd, CLONE_NEW* type)]; tasks_fds are open v1 `tasks` files. Never releases the GIL:
-    S2 goes on as a copy of this very thread.
+    joins is [(namespace fd, CLONE_NEW* type)]; tasks_fds are open v1 `tasks` files; unprivileged: this is no root.
+    Never releases the GIL: S2 goes on as a copy of this very thread.
     """
     cdef capsule_nsexec request
     cdef int pid
     request.sync_fd, request.parent_fd = sync_fd, parent_fd
     request.unshare, request.time_offsets, request.one_stage = unshare, time_offsets, one_stage
+    request.unprivileged = unprivileged
     if len(joins) > CAPSULE_NS_MAX:
         raise OSError(7, "join namespaces: too many")
     request.join_count = len(joins)

@@ -39,7 +39,7 @@ def freeze(paths: dict[str, str], timeout: float) -> None:
         elif UNIFIED in paths:
             done = _freeze_v2(paths[UNIFIED], deadline)
         else:
-            raise Unsupported("freeze", "container", "neither the freezer controller nor cgroup v2 is mounted")
+            raise _unsupported("freeze", paths)
     except CgroupError:
         _thaw_quietly(paths)
         raise
@@ -58,7 +58,14 @@ def thaw(paths: dict[str, str]) -> None:
     elif UNIFIED in paths:
         cgroupfs.write(paths[UNIFIED], "cgroup.freeze", "0")
     else:
-        raise Unsupported("thaw", "container", "neither the freezer controller nor cgroup v2 is mounted")
+        raise _unsupported("thaw", paths)
+
+
+def _unsupported(operation: str, paths: dict[str, str]) -> Unsupported:
+    cause = "neither the freezer controller nor cgroup v2 is mounted"
+    if not paths:
+        cause = "it has no cgroup: the runtime might make none, or was told to do without"
+    return Unsupported(operation, "container", cause)
 
 
 def _freeze_v1(directory: str, deadline: int) -> bool:

@@ -113,4 +113,6 @@ def need(paths: dict[str, str], controller: str, limit: str, file: str) -> str:
         return paths[controller]
     except KeyError as err:
         cause = f"the {controller} controller is not mounted, so there is no {file}"
+        if not paths:
+            cause = "container could not join or create cgroup: the runtime might make none, or was told to do without"
         raise CgroupError(f"cannot set {limit} limit", "", cause) from err

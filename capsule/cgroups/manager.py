@@ -53,6 +53,13 @@ class Manager:
         """Tell whether v2 is the only hierarchy."""
         return len(self.paths) == 1 and UNIFIED in self.paths
 
+    def leave(self, hierarchies: list) -> None:
+        """Stay in the runtime's own cgroup of these hierarchies; before create()."""
+        for hierarchy in list(hierarchies):
+            hierarchy.leaf = hierarchy.own
+            for name in hierarchy.controllers:
+                self.paths.pop(name, None)
+
     # Making
 
     def planned(self) -> list[str]:
@@ -134,7 +141,7 @@ class Manager:
             from capsule.cgroups.v1 import devices
 
             devices.apply(self.paths, resources.get("devices") or [])
-        else:
+        elif self.paths:
             log.warning("access to devices is not restricted: the devices controller is not mounted")
         if resources:
             from capsule.cgroups import limits
@@ -300,7 +307,7 @@ class Manager:
         The option is what a cgroup mount of the hierarchy is given, "" for v2; a name such as "cpu,cpuacct" wants
         a link per controller beside it; the name is "" where v2 is the only hierarchy.
         """
-        pure = self.is_v2()
+        pure = len(self.hierarchies) == 1 and self.hierarchies[0].controllers == [UNIFIED]
         return [
             ("" if pure else hierarchy.name, ",".join(hierarchy.controllers), hierarchy.leaf)
             for hierarchy in self.hierarchies

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from capsule import verbs
 from capsule.cli.paths import making_options, runtime_root
-from capsule.cli.refusals import refuse_cgroup_choices
+from capsule.cli.refusals import check_cgroup_choices
 from capsule.cli.scanner import Invocation
 from capsule.errors import CapsuleError, Unsupported
 
 
 def run(invocation: Invocation) -> int:
     """Run the container; in the foreground this process becomes its relay and does not return."""
-    refuse_cgroup_choices(invocation)
+    check_cgroup_choices(invocation)
     options = invocation.options
     timeout_ms = kill_after_ms = 0
     if options["timeout"] or options["kill_after"]:

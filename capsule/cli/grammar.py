@@ -22,8 +22,8 @@ GLOBAL_OPTIONS = (
     ("log_format", ("log-format",), TEXT, "FORMAT", "format of log records: text (default) or json"),
     ("debug", ("debug",), FLAG, "", "log each step"),
     ("systemd_cgroup", ("systemd-cgroup",), FLAG, "", "let systemd make the cgroups (not built yet)"),
-    ("rootless", ("rootless",), TEXT, "WORD", "ignore missing cgroup permissions: auto (default), false (no true yet)"),
-    ("cgroup_manager", ("cgroup-manager",), TEXT, "NAME", "cgroupfs (default); systemd and disabled are not built yet"),
+    ("rootless", ("rootless",), TEXT, "WORD", "do without cgroups that may not be made: auto (default), true, false"),
+    ("cgroup_manager", ("cgroup-manager",), TEXT, "NAME", "cgroupfs (default), disabled; systemd is not built yet"),
     ("criu", ("criu",), TEXT, "FILE", "accepted; nothing here starts criu"),
     ("version", ("version", "v"), FLAG, "", "print the version and exit"),
 )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import posix
 
+from capsule.cli.refusals import cgroup_access
 from capsule.cli.scanner import Invocation
 from capsule.errors import CapsuleError
+from capsule.linux import namespaces
 
 RUNTIME_ROOT = "/run/capsule"
 
@@ -51,6 +53,7 @@ def making_options(invocation: Invocation) -> dict:
         "no_pivot": options["no_pivot"],
         "no_new_keyring": options["no_new_keyring"],
         "systemd_cgroup": invocation.globals["systemd_cgroup"] or invocation.globals["cgroup_manager"] == "systemd",
+        "cgroup_access": cgroup_access(invocation),
     }
 
 
@@ -60,6 +63,8 @@ def runtime_root(invocation: Invocation) -> str:
     if given:
         return absolute(given)
     private = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
-    if posix.geteuid() != 0 and private.startswith("/"):
-        return private + "/capsule"
-    return RUNTIME_ROOT
+    if posix.geteuid() == 0 and (not private or namespaces.is_initial_user()):
+        return RUNTIME_ROOT
+    from capsule.state import roots
+
+    return roots.private_root(private)

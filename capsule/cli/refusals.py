@@ -1,24 +1,24 @@
-"""What the command line knows and this build does not do: said before anything is touched."""
+"""Words of global options that no value is: said before anything is touched."""
 
 from __future__ import annotations
 
 from capsule.cli.scanner import Invocation
-from capsule.errors import CapsuleError, Unsupported
+from capsule.errors import CapsuleError
 
 
-def refuse_cgroup_choices(invocation: Invocation) -> None:
-    """Refuse the global options that choose a cgroup manager other than ours; they matter where cgroups are made.
-
-    Raises Unsupported, and CapsuleError for a word that no option value is.
-    """
+def check_cgroup_choices(invocation: Invocation) -> None:
+    """Refuse words that choose nothing; they matter where cgroups are made. Raises CapsuleError."""
     values = invocation.globals
-    manager = values["cgroup_manager"]
-    if manager == "disabled":
-        raise Unsupported(invocation.command, "--cgroup-manager=disabled", "not built yet")
-    if manager not in ("", "cgroupfs", "systemd"):
+    manager, rootless = values["cgroup_manager"], values["rootless"]
+    if manager not in ("", "cgroupfs", "systemd", "disabled"):
         raise CapsuleError(f"invalid cgroup-manager: {manager}")
-    rootless = values["rootless"]
-    if rootless == "true":
-        raise Unsupported(invocation.command, "--rootless=true", "not built yet")
-    if rootless not in ("", "auto", "false"):
+    if rootless not in ("", "auto", "true", "false"):
         raise CapsuleError(f"invalid rootless: {rootless}")
+
+
+def cgroup_access(invocation: Invocation) -> str:
+    """Return the word for Process.cgroup_access that the options stand for."""
+    values = invocation.globals
+    if values["cgroup_manager"] == "disabled":
+        return "disabled"
+    return "" if values["rootless"] == "auto" else values["rootless"]

@@ -9,8 +9,10 @@ from typing import NoReturn
 from capsule._ext import json
 from capsule.client.container import Container
 from capsule.errors import AlreadyExists, SpecError, StateError, Unsupported
+from capsule.linux import namespaces
 from capsule.spec.load import load_config
 from capsule.spec.model import Config
+from capsule.state import roots
 from capsule.state.ids import check_id
 from capsule.state.store import Store
 
@@ -79,11 +81,11 @@ class Factory:
 
 
 def default_root() -> str:
-    """Return where the command line keeps its records for this user."""
+    """Return where the command line keeps its records for this user. Raises StateError."""
     private = os.environ.get("XDG_RUNTIME_DIR", "")
-    if os.geteuid() != 0 and private.startswith("/"):
-        return f"{private}/capsule"
-    return DEFAULT_ROOT
+    if os.geteuid() == 0 and (not private or namespaces.is_initial_user()):
+        return DEFAULT_ROOT
+    return roots.private_root(private)
 
 
 def _raw_config(config: Config | Mapping[str, object] | bytes | None, bundle: str) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posix
+
 # spec word: (CLONE_NEW* flag, /proc/PID/ns file, key in the saved record)
 KINDS = {
     "user": (0x10000000, "user", "NEWUSER"),
@@ -13,6 +15,16 @@ KINDS = {
     "mount": (0x00020000, "mnt", "NEWNS"),
     "time": (0x00000080, "time", "NEWTIME"),
 }
+
+_INITIAL_USER = 0xEFFFFFFD  # PROC_USER_INIT_INO, linux/proc_ns.h
+
+
+def is_initial_user() -> bool:
+    """Tell whether we are in the machine's own user namespace, where uid 0 is root over all. One system call."""
+    try:
+        return posix.stat("/proc/self/ns/user").st_ino == _INITIAL_USER
+    except OSError:
+        return True  # no procfs, or a kernel without user namespaces
 
 
 def record_paths(pid: int) -> dict[str, str]:

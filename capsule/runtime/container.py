@@ -266,6 +266,12 @@ class Container:
 
     def _signal_cgroups(self, number: int) -> None:
         """Signal every process; freezing and thawing for that must not come between an exec's guard and its work."""
+        record = self._recorded()
+        if not record.cgroup_paths:
+            from capsule.runtime import members
+
+            members.kill(record.init_process_pid, number, private_pids=bool(record.extra.get("private_pids")))
+            return
         from capsule.runtime import guard
 
         locked = guard.lock(self.entry, kill=number == SIGKILL)
@@ -285,6 +291,11 @@ class Container:
 
     def processes(self) -> list[int]:
         """The pids of every process in the container's cgroups, in the runtime's pid namespace."""
+        record = self._recorded()
+        if not record.cgroup_paths:
+            from capsule.runtime import members
+
+            return members.of(record.init_process_pid, private_pids=bool(record.extra.get("private_pids")))
         return self.manager().pids()
 
     def end(self) -> dict | None:

@@ -7,7 +7,7 @@ import time
 
 from capsule import cgroups, log
 from capsule._ext import fdpass, proc
-from capsule.errors import CapsuleError, KernelError, SpecError, Unsupported, errno_text
+from capsule.errors import CapsuleError, KernelError, SpecError, errno_text
 from capsule.linux import namespaces as ns_kinds, proc_stat
 from capsule.protocol.init_config import INIT, InitExecConfig
 from capsule.rootfs import plan as rootfs_plan
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from capsule.rootfs.plan import RootfsPlan
     from capsule.runtime.net_devices import NetDevices
     from capsule.runtime.process import Process
+    from capsule.runtime.rootless import Rootless
     from capsule.security.plan import SecurityPlan
     from capsule.spec.model import Config
 
@@ -34,7 +35,7 @@ class Blueprint:
     """All that create decides before anything on the host has changed."""
 
     __slots__ = ("config", "process", "bundle", "rootfs_path", "namespaces", "manager", "security", "rootfs_plan",
-                 "id_maps", "time_offsets", "net_devices", "resctrl")
+                 "id_maps", "time_offsets", "net_devices", "resctrl", "rootless")
     if TYPE_CHECKING:
         config: Config
         process: Process
@@ -48,6 +49,7 @@ class Blueprint:
         time_offsets: bytes | None
         net_devices: NetDevices | None
         resctrl: Group | None
+        rootless: Rootless | None  # None where R has the host's root
 
 
 def draw(container, process) -> Blueprint:
@@ -56,15 +58,24 @@ def draw(container, process) -> Blueprint:
     Raises CapsuleError of every kind that bad input can have.
     """
     config = container.config
-    if posix.geteuid() != 0:
-        raise Unsupported("create", container.id, f"as uid {posix.geteuid()}: this version needs root")
     blueprint = Blueprint()
     blueprint.config, blueprint.process = config, process
+    blueprint.rootless = None
+    if posix.geteuid() != 0 or not ns_kinds.is_initial_user():
+        from capsule.runtime import rootless
+
+        blueprint.rootless = rootless.Rootless(config)
     blueprint.bundle = container.bundle
     blueprint.rootfs_path = check_rootfs(container.bundle, config.root_path)
     spec = config.process
     console.check(spec is not None and spec.terminal, process)
-    blueprint.manager = cgroups.open_manager(config.cgroups_path, container.id, systemd=process.systemd_cgroup)
+    if blueprint.rootless is None and not process.cgroup_access:
+        blueprint.manager = cgroups.open_manager(config.cgroups_path, container.id, systemd=process.systemd_cgroup)
+    else:
+        from capsule.runtime import cgroup_access
+
+        blueprint.manager = cgroup_access.open_manager(
+            container.id, config, process, rootless=blueprint.rootless is not None)
     blueprint.manager.check(config.resources)
     blueprint.time_offsets = namespaces.offsets_text(config.time_offsets)
     blueprint.id_maps = (
@@ -81,9 +92,11 @@ def draw(container, process) -> Blueprint:
         blueprint.security = security_plan.make(spec, config, in_userns=in_userns, warn=log.warning,
                                                 seccomp_cache=f"{container.root}/.seccomp")
     blueprint.rootfs_plan = rootfs_plan.make(
-        config, bundle=container.bundle, in_userns=in_userns, has_mount_ns=has_mount_ns,
+        config, bundle=container.bundle, in_userns=in_userns or blueprint.rootless is not None,
+        has_mount_ns=has_mount_ns,
         console=spec is not None and spec.terminal,
         cgroup_mounts=blueprint.manager.mounts_for_container(), no_pivot=process.no_pivot,
+        gids=config.gid_mappings or (blueprint.rootless.own_gids() if blueprint.rootless is not None else ()),
     )
     _draw_rarities(container.id, blueprint)
     return blueprint
@@ -144,12 +157,20 @@ class InitStartHook(StartHook):
         self.console_keeper = console_keeper
         self.pidfd_sender = pidfd_sender  # runtime.pidfd_socket.Sender, None where nobody wants it
 
+    def map_ids(self, process) -> None:
+        rootless = self.blueprint.rootless
+        if rootless is not None and rootless.user:
+            rootless.enter(process)
+        else:
+            StartHook.map_ids(self, process)
+
     def staged(self, process) -> None:
         if self.blueprint.resctrl is not None:
             from capsule.cgroups import resctrl
 
             resctrl.join(self.blueprint.resctrl.groups(), process.pid)
-        _set_oom_score(process.pid, self.blueprint.security)
+        if self.blueprint.rootless is None:
+            _set_oom_score(process.pid, self.blueprint.security)
         self.container.process = process
 
     def hooks(self, process) -> None:
@@ -263,10 +284,22 @@ def _make(container, blueprint: Blueprint, keeper) -> None:
         patient="createContainer" in blueprint.config.hooks,
     )
     container.process = child
-    child.start()
+    _start(child, blueprint)
     for fd in (start_fd, unified_fd, *tasks_fds):
         if fd >= 0:
             posix.close(fd)
+
+
+def _start(child: ParentChildProcess, blueprint: Blueprint) -> None:
+    rootless, security = blueprint.rootless, blueprint.security
+    if rootless is None:
+        child.start()
+        return
+    rootless.lend_oom_score(None if security is None else security.oom_score_adj)
+    try:
+        child.start()
+    finally:
+        rootless.return_oom_score()
 
 
 def _orders(container, blueprint: Blueprint, start_fd: int) -> InitExecConfig:
@@ -318,6 +351,7 @@ def _record_of(container, blueprint: Blueprint, pid: int):
     record.rootfs = blueprint.rootfs_path
     record.annotations = config.annotations
     record.owner_uid = posix.getuid()
+    record.rootless = blueprint.rootless is not None
     record.extra = {
         "hooks": [kind for kind in ("poststart", "poststop") if kind in config.hooks],
         "namespaces": [word for word in ns_kinds.KINDS if blueprint.namespaces.has(word)],

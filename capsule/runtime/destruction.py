@@ -78,6 +78,10 @@ def kill_all(container, manager) -> None:
     Raises StateError when it has not gone after ten seconds.
     """
     init = container.init_process()
+    if not manager.paths and not container.record.extra.get("private_pids"):
+        from capsule.runtime import members
+
+        members.kill(init.pid, SIGKILL, private_pids=False)  # its children are found through it
     init.terminate()
     if manager.is_frozen():
         manager.thaw()

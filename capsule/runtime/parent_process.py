@@ -49,6 +49,12 @@ class StartHook:
     def __init__(self) -> None:
         self.is_ready = False
 
+    def map_ids(self, process: ParentChildProcess) -> None:
+        """S1 is in a new user namespace, process.stage_pid is its pid."""
+        uid_map, gid_map = process.id_maps
+        process.write_proc("uid_map", uid_map)
+        process.write_proc("gid_map", gid_map)
+
     def staged(self, process: ParentChildProcess) -> None:
         """S2 (or a T that is a new process) exists; process.pid is its pid."""
 
@@ -138,7 +144,7 @@ class ParentChildProcess(ParentProcess):
         try:
             one_stage = _is_one_stage(unshare, joins)
             pid = nsexec.start(child_fd, self.channel_fd, unshare, joins, unified_fd, tasks_fds, offsets is not None,
-                               one_stage)
+                               one_stage, posix.geteuid() != 0)
             if pid == 0:
                 self.initialize(self.initializer_type, self.config)
             if one_stage:
@@ -221,10 +227,10 @@ class ParentChildProcess(ParentProcess):
             self.start_hook.console(fds[0])
             messages.send(self.channel_fd, messages.ACK)
         elif kind == messages.USERMAP:
-            self._write_maps()
+            self.start_hook.map_ids(self)
             messages.send(self.channel_fd, messages.ACK)
         elif kind == messages.TIMENS:
-            self._write_proc("timens_offsets", self.clone[4])
+            self.write_proc("timens_offsets", self.clone[4])
             messages.send(self.channel_fd, messages.ACK)
         elif kind == messages.SOURCE:
             self._send_source(payload)
@@ -265,12 +271,8 @@ class ParentChildProcess(ParentProcess):
         cause = f"it died before it was ready ({program.describe_status(status)})"
         raise ChildError("start", "container process", cause)
 
-    def _write_maps(self) -> None:
-        uid_map, gid_map = self.id_maps
-        self._write_proc("uid_map", uid_map)
-        self._write_proc("gid_map", gid_map)
-
-    def _write_proc(self, name: str, data: bytes) -> None:
+    def write_proc(self, name: str, data: bytes) -> None:
+        """Write a file of S1's (or S2's) directory in /proc. Raises KernelError."""
         path = f"/proc/{self.stage_pid or self.pid}/{name}"
         try:
             fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)

@@ -121,6 +121,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "cgroup2": lambda: _mounted("cgroup2"),
     "realtime": _real_time,
     "overlay": lambda: _runs("grep", "-qw", "overlay", "/proc/filesystems"),
+    "uidmap": lambda: _program("newuidmap", "uidmap"),
     "userns": lambda: _runs("unshare", "--user", "--map-root-user", "true"),
     "timens": lambda: _runs("unshare", "--time", "--fork", "true"),
     "sys_resource": lambda: _capability(24, "CAP_SYS_RESOURCE"),

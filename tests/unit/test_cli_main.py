@@ -94,7 +94,7 @@ def test_create_passes_absolute_paths_of_the_callers_directory(verbs, tmp_path, 
             {
                 "bundle": f"{here}/b", "pid_file": f"{here}/pid", "console_socket": None,
                 "pidfd_socket": None, "preserve_fds": 2, "no_pivot": False, "no_new_keyring": False,
-                "systemd_cgroup": False,
+                "systemd_cgroup": False, "cgroup_access": "",
             },
         )
     ]
@@ -152,12 +152,15 @@ def test_plain_verbs_are_called_with_root_and_id(verbs, words, call):
     assert verbs.calls == [call]
 
 
-def test_default_root_is_the_users_runtime_directory_without_privilege(verbs, monkeypatch):
+@requires("root")
+def test_default_root_is_the_users_runtime_directory_without_privilege(verbs, monkeypatch, tmp_path):
+    tmp_path.chmod(0o700)
+    os.chown(tmp_path, 1000, -1)
     monkeypatch.setattr("posix.geteuid", lambda: 1000)
-    monkeypatch.setitem(__import__("posix").environ, b"XDG_RUNTIME_DIR", b"/run/user/1000")
+    monkeypatch.setitem(__import__("posix").environ, b"XDG_RUNTIME_DIR", os.fsencode(tmp_path))
     capsule_run("start", "c1")
 
-    assert verbs.calls[0][1][0] == "/run/user/1000/capsule"
+    assert verbs.calls[0][1][0] == f"{tmp_path}/capsule"
 
 
 def test_default_root_of_root_ignores_the_environment(verbs, monkeypatch):
@@ -166,6 +169,24 @@ def test_default_root_of_root_ignores_the_environment(verbs, monkeypatch):
     capsule_run("start", "c1")
 
     assert verbs.calls[0][1][0] == "/run/capsule"
+
+
+@pytest.mark.parametrize(
+    ("options", "access"),
+    [([], ""), (["--rootless", "auto"], ""), (["--rootless=true"], "true"), (["--rootless", "false"], "false"),
+     (["--cgroup-manager=disabled", "--rootless=true"], "disabled"), (["--cgroup-manager", "cgroupfs"], "")],
+    ids=str,
+)
+def test_who_may_make_cgroups_is_passed_on(verbs, options, access):
+    assert capsule_run(*options, "create", "c1") == 0
+    assert verbs.calls[0][2]["cgroup_access"] == access
+
+
+@pytest.mark.parametrize("option", ["--rootless=yes", "--cgroup-manager=none"])
+def test_a_word_that_no_choice_is(verbs, capfd, option):
+    assert capsule_run(option, "create", "c1") == 1
+    assert "invalid " in capfd.readouterr().err
+    assert verbs.calls == []
 
 
 def test_state_is_printed_as_indented_json(verbs, capfd):
@@ -391,7 +412,6 @@ def test_debug_records_go_to_the_log_file_only(verbs, tmp_path, capfd):
     "words",
     [
         ["checkpoint", "c1"], ["restore", "c1"],
-        ["--cgroup-manager", "disabled", "run", "c1"], ["--rootless", "true", "create", "c1"],
     ],
     ids=" ".join,
 )

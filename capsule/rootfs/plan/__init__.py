@@ -78,12 +78,16 @@ def make(
     console: bool,
     cgroup_mounts: list[tuple[str, str, str]],
     no_pivot: bool = False,
+    gids: list[tuple[int, int, int]] | tuple = (),
 ) -> RootfsPlan:
-    """Plan the root file system of a checked config. Raises SpecError, MountError, Unsupported."""
+    """Plan the root file system of a checked config; `gids` is the map of who mounts, empty where there is none.
+
+    Raises SpecError, MountError, Unsupported.
+    """
     if not has_mount_ns:
         _check_shared_tree(config)
     namespaces = tuple([kind for kind, path in config.namespaces])
-    planner = Planner(bundle, in_userns, namespaces, cgroup_mounts, config.mount_label)
+    planner = Planner(bundle, in_userns, namespaces, cgroup_mounts, config.mount_label, gids)
     for index, mount in enumerate(config.mounts):
         planner.add(mount, f"mounts[{index}]")
     prepare = _root_steps(config, has_mount_ns, no_pivot) + planner.prepare

@@ -96,19 +96,28 @@ def _is_idmapped(mount, options) -> bool:
     return bool(mount.uid_mappings) or any([word in words.IDMAP_WORDS for word in options.extensions])
 
 
+def _is_mapped(mappings, text: str) -> bool:
+    """Tell whether an id has a mapping; what is no number is the kernel's to refuse."""
+    if not text.isdecimal():
+        return True
+    return any([first <= int(text) < first + size for first, _, size in mappings])
+
+
 class Planner:
     """What all mounts of one config are planned with."""
 
-    __slots__ = ("bundle", "in_userns", "namespaces", "cgroup_mounts", "label", "prepare", "finish", "idmaps")
+    __slots__ = ("bundle", "in_userns", "namespaces", "cgroup_mounts", "label", "gids", "prepare", "finish", "idmaps")
 
     def __init__(
-        self, bundle: str, in_userns: bool, namespaces: tuple[str, ...], cgroup_mounts: list, label: str | None = None
-    ) -> None:
+        self, bundle: str, in_userns: bool, namespaces: tuple[str, ...], cgroup_mounts: list, label: str | None = None,
+        gids: list[tuple[int, int, int]] | tuple = (),
+    ) -> None:  # fmt: skip
         self.bundle = bundle
         self.in_userns = in_userns
         self.namespaces = namespaces  # the types that the container has of its own
         self.cgroup_mounts = cgroup_mounts
         self.label = label  # linux.mountLabel
+        self.gids = gids  # the map of the user namespace that mounts; empty: all there are
         self.prepare: list[Operation] = []
         self.finish: list[Operation] = []
         self.idmaps: list[tuple] = []  # see RootfsPlan
@@ -149,10 +158,14 @@ class Planner:
             raise SpecError("config.json", f"{where}.source", "a bind mount needs a source")
         source = mount.source if mount.source.startswith("/") else f"{self.bundle}/{mount.source}"
         # Flags that are not named are cleared, unlike in mount(8), once any is named; else the source's stay.
-        replace = bool((options.set_flags | options.clear_flags) & _PER_MOUNT)
+        attr = to_attr(options, replace=bool((options.set_flags | options.clear_flags) & _PER_MOUNT))
+        recursive = bool(options.set_flags & words.MS_REC)
+        if self.in_userns and recursive and attr[0] & READ_ONLY[0] and clean(source) == "/sys":
+            # What is mounted below is the host's: the cgroups of whoever owns the namespace, say (CVE-2023-25809).
+            attr = (*attr[:4], attr[4] | READ_ONLY[0], attr[5] & ~READ_ONLY[0], attr[6])
         self.prepare.append(
             MountBind(
-                destination, source, bool(options.set_flags & words.MS_REC), to_attr(options, replace=replace),
+                destination, source, recursive, attr,
                 destination in _ON_PROC or destination == "/proc", destination == "/proc",
                 self._idmap(mount, options),
             )
@@ -200,7 +213,12 @@ class Planner:
             self.finish.append(FinishReadonly(destination))
 
     def _data(self, fstype: str, given: list[str]) -> tuple[str, ...]:
-        """Add the label that every file of a new file system gets; a mount's own option counts more."""
+        """Add the label that every file of a new file system gets; a mount's own option counts more.
+
+        A group of terminals that a user namespace has no id for is left out: the kernel would refuse the whole mount.
+        """
+        if fstype == "devpts" and self.gids:
+            given = [word for word in given if not (word.startswith("gid=") and not _is_mapped(self.gids, word[4:]))]
         if self.label is None or fstype in _UNLABELLED or any([word.startswith("context=") for word in given]):
             return tuple(given)
         return (*given, f"context={self.label}")
