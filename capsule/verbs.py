@@ -28,13 +28,18 @@ def _first_process(options: dict):
 
 def create(root: str, id: str, *, bundle: str, pid_file: str | None = None, console_socket: str | None = None,
            pidfd_socket: str | None = None, preserve_fds: int = 0, no_pivot: bool = False,
-           no_new_keyring: bool = False, systemd_cgroup: bool = False, cgroup_access: str = "") -> None:
-    """Create a container from a bundle; its first process waits for start."""
+           no_new_keyring: bool = False, systemd_cgroup: bool = False, cgroup_access: str = "",
+           network: dict | None = None) -> None:
+    """Create a container from a bundle; its first process waits for start.
+
+    network: what runtime.networking.Networking takes; None leaves the network of the config.
+    """
     container = _making_factory(root).create(id, bundle=bundle)
     container.create(_first_process({
         "pid_file": pid_file, "console_socket": console_socket, "pidfd_socket": pidfd_socket,
         "preserve_fds": preserve_fds, "no_pivot": no_pivot, "no_new_keyring": no_new_keyring,
-        "systemd_cgroup": systemd_cgroup, "cgroup_access": cgroup_access, "detach": True,
+        "systemd_cgroup": systemd_cgroup, "cgroup_access": cgroup_access, "network": network,
+        "detach": True,
     }))
     container.close()
 
@@ -53,7 +58,7 @@ def start(root: str, id: str) -> None:
 def run(root: str, id: str, *, bundle: str, pid_file: str | None = None, console_socket: str | None = None,
         pidfd_socket: str | None = None, preserve_fds: int = 0, no_pivot: bool = False, no_new_keyring: bool = False,
         systemd_cgroup: bool = False, cgroup_access: str = "", detach: bool = False, keep: bool = False,
-        report_fd: int = -1, timeout_ms: int = 0, kill_after_ms: int = 0) -> int:
+        report_fd: int = -1, timeout_ms: int = 0, kill_after_ms: int = 0, network: dict | None = None) -> int:
     """Create and start a container; in the foreground this process becomes the relay and does not return."""
     from capsule.runtime import relay
 
@@ -61,7 +66,8 @@ def run(root: str, id: str, *, bundle: str, pid_file: str | None = None, console
     container.create(_first_process({
         "pid_file": pid_file, "console_socket": console_socket, "pidfd_socket": pidfd_socket,
         "preserve_fds": preserve_fds, "no_pivot": no_pivot, "no_new_keyring": no_new_keyring,
-        "systemd_cgroup": systemd_cgroup, "cgroup_access": cgroup_access, "detach": detach,
+        "systemd_cgroup": systemd_cgroup, "cgroup_access": cgroup_access, "network": network,
+        "detach": detach,
     }))
     try:
         container.start()

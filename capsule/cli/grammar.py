@@ -36,6 +36,18 @@ _PRESERVE = ("preserve_fds", ("preserve-fds",), NUMBER, "N", "pass N more file d
 _NO_PIVOT = ("no_pivot", ("no-pivot",), FLAG, "", "move the root mount instead of pivot_root (initramfs)")
 _NO_KEYRING = ("no_new_keyring", ("no-new-keyring",), FLAG, "", "keep the caller's session keyring")
 _DETACH = ("detach", ("detach", "d"), FLAG, "", "return as soon as the process runs")
+NETWORK = (
+    ("network", ("network", "net"), TEXTS, "NETWORK[:KEY=VALUE,...]",
+     "join a network; or none, host, container:ID, ns:PATH (default: as config.json says)"),
+    ("publish", ("publish", "p", "port"), TEXTS, "[[IP:]HOST:]CONTAINER[/PROTOCOL]", "publish ports on the host"),
+    ("ip", ("ip",), TEXTS, "ADDRESS", "IPv4 address in the first network"),
+    ("ip6", ("ip6",), TEXTS, "ADDRESS", "IPv6 address in the first network"),
+    ("mac_address", ("mac-address",), TEXT, "MAC", "hardware address in the first network"),
+    ("network_alias", ("network-alias",), TEXTS, "NAME", "further name in the first network"),
+    ("hostname", ("hostname",), TEXT, "NAME", "host name of the container"),
+    ("add_host", ("add-host",), TEXTS, "NAME:ADDRESS", "line of /etc/hosts"),
+    ("dns", ("dns",), TEXTS, "ADDRESS", "name server"),
+)
 _FORMAT = ("format", ("format", "f"), TEXT, "FORMAT", "table (default) or json")
 _CRIU = (
     ("image_path", ("image-path",), TEXT, "DIR", "directory of the images"),
@@ -56,6 +68,7 @@ COMMANDS = (
         (
             _BUNDLE, _CONSOLE, _PIDFD, _PID_FILE, _NO_PIVOT, _NO_KEYRING, _PRESERVE,
             ("detach", ("detach", "d"), FLAG, "", "accepted; create always returns at once"),
+            *NETWORK,
         ),
     ),
     ("start", "cmd_start", (1, 1), True, "<container-id>", "run the process of a created container", ()),
@@ -67,7 +80,7 @@ COMMANDS = (
             ("timeout", ("timeout",), TEXT, "SECONDS", "end the container after so long, with exit status 124"),
             ("kill_after", ("kill-after",), TEXT, "SECONDS", "time from its SIGTERM to its SIGKILL (default: 10)"),
             ("no_subreaper", ("no-subreaper",), FLAG, "", "accepted; capsule never becomes a subreaper"),
-            _NO_PIVOT, _NO_KEYRING, _PRESERVE,
+            _NO_PIVOT, _NO_KEYRING, _PRESERVE, *NETWORK,
         ),
     ),
     (

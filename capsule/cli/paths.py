@@ -50,11 +50,24 @@ def making_options(invocation: Invocation) -> dict:
         "console_socket": absolute(options["console_socket"]) or None,
         "pidfd_socket": absolute(options["pidfd_socket"]) or None,
         "preserve_fds": options["preserve_fds"],
+        "network": _network(options),
         "no_pivot": options["no_pivot"],
         "no_new_keyring": options["no_new_keyring"],
         "systemd_cgroup": invocation.globals["systemd_cgroup"] or invocation.globals["cgroup_manager"] == "systemd",
         "cgroup_access": cgroup_access(invocation),
     }
+
+
+_NETWORK_OPTIONS = ("network", "publish", "ip", "ip6", "mac_address", "network_alias", "hostname", "add_host", "dns")
+
+
+def _network(options: dict) -> dict | None:
+    """Return what verbs.create takes as `network`, None where no option of it is used."""
+    if not any([options[name] for name in _NETWORK_OPTIONS]):
+        return None
+    from capsule.cli import network_options
+
+    return network_options.read(options)
 
 
 def runtime_root(invocation: Invocation) -> str:

@@ -1,4 +1,6 @@
-"""Links and addresses of a network namespace: the few requests that moving a device needs.
+"""A conversation with rtnetlink about one network namespace: its messages, and the requests that move a device.
+
+What makes links, addresses and routes is in links.py.
 
 man 7 netlink, man 7 rtnetlink; linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h. Numbers are in native byte order.
 """
@@ -20,6 +22,7 @@ _NLM_F_ACK_TLVS = 0x200
 _NLMSGERR_ATTR_MSG = 1
 _RTM_NEWLINK, _RTM_GETLINK, _RTM_SETLINK, _RTM_NEWADDR, _RTM_GETADDR = 16, 18, 19, 20, 22
 _IFLA_IFNAME, _IFLA_NET_NS_FD, _IFLA_PROP_LIST, _IFLA_ALT_IFNAME = 3, 28, 52, 53
+_IFLA_ADDRESS, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_INFO_KIND = 1, 4, 10, 18, 20, 1
 _IFA_FLAGS = 8
 #: What makes an address: IFA_ADDRESS, LOCAL, BROADCAST, RT_PRIORITY, PROTO. Its label begins with the device's name.
 _IFA_KEPT = (1, 2, 4, 9, 11)
@@ -33,14 +36,21 @@ _BUFFER = 1 << 16
 
 
 class Link:
-    """A device: its index in its namespace, its names (the first is the one), its IFF_* flags."""
+    """A device: its index in its namespace, its names (the first is the one), its IFF_* flags.
 
-    __slots__ = ("index", "names", "flags")
+    Also its hardware address (bytes), its kind ("" for a physical one), its alias, the index of its bridge (0 for
+    none) and its MTU.
+    """
+
+    __slots__ = ("index", "names", "flags", "address", "kind", "alias", "master", "mtu")
 
     def __init__(self, index: int, names: list[str], flags: int) -> None:
         self.index = index
         self.names = names
         self.flags = flags
+        self.address = b""
+        self.kind = self.alias = ""
+        self.master = self.mtu = 0
 
 
 class Address:
@@ -69,12 +79,12 @@ class Socket:
 
     def links(self) -> list[Link]:
         """Return every device."""
-        return [parse_link(body) for body in self._ask(_RTM_GETLINK, _NLM_F_DUMP, b"\0" * _LINK)]
+        return [parse_link(body) for body in self.ask(_RTM_GETLINK, _NLM_F_DUMP, b"\0" * _LINK)]
 
     def addresses(self, index: int) -> list[Address]:
         """Return the addresses of a device, in the order that it got them."""
         found = []
-        for body in self._ask(_RTM_GETADDR, _NLM_F_DUMP, b"\0" * _ADDRESS):
+        for body in self.ask(_RTM_GETADDR, _NLM_F_DUMP, b"\0" * _ADDRESS):
             if _number(body[4:8]) == index:
                 found.append(parse_address(body))
         return found
@@ -82,45 +92,92 @@ class Socket:
     def move(self, index: int, netns_fd: int, name: str) -> None:
         """Move a device to another network namespace, under a new name or a template such as eth%d."""
         body = link_body(index, 0, 0)
-        body += attribute(_IFLA_NET_NS_FD, _bytes(netns_fd, 4)) + attribute(_IFLA_IFNAME, name.encode() + b"\0")
-        self._ask(_RTM_SETLINK, _NLM_F_ACK, body)
+        body += attribute(_IFLA_NET_NS_FD, number_bytes(netns_fd, 4)) + attribute(_IFLA_IFNAME, name.encode() + b"\0")
+        self.ask(_RTM_SETLINK, _NLM_F_ACK, body)
 
     def set_up(self, index: int) -> None:
         """Bring a device up."""
-        self._ask(_RTM_NEWLINK, _NLM_F_ACK, link_body(index, IFF_UP, IFF_UP))
+        self.ask(_RTM_NEWLINK, _NLM_F_ACK, link_body(index, IFF_UP, IFF_UP))
 
     def add(self, index: int, address: Address) -> None:
         """Give a device an address."""
         flags = address.flags & _IFA_FLAGS_KEPT
-        body = bytes((address.family, address.prefix, flags & 0xFF, address.scope)) + _bytes(index, 4)
+        body = bytes((address.family, address.prefix, flags & 0xFF, address.scope)) + number_bytes(index, 4)
         for kind, value in address.attributes:
             if kind in _IFA_KEPT:
                 body += attribute(kind, value)
-        self._ask(_RTM_NEWADDR, _NLM_F_ACK | _NLM_F_CREATE_NEW, body + attribute(_IFA_FLAGS, _bytes(flags, 4)))
+        self.ask(_RTM_NEWADDR, _NLM_F_ACK | _NLM_F_CREATE_NEW, body + attribute(_IFA_FLAGS, number_bytes(flags, 4)))
 
-    def _ask(self, kind: int, flags: int, body: bytes) -> list[bytes]:
+    def perform(self, requests: list[tuple[int, int, bytes]]) -> None:
+        """Do (type, flags, body) one after the other, all sent at once: the kernel goes on behind one that it refuses.
+
+        Raises the OSError of the first refusal, with `request`, its index.
+        """
+        data = b""
+        for number, (kind, flags, body) in enumerate(requests, 1):
+            data += _message(kind, flags | _NLM_F_ACK, number, body)
+        posix.write(self.fd, data)
+        first: OSError | None = None
+        left = len(requests)
+        while left:
+            for number, error in acknowledgements(posix.read(self.fd, _BUFFER)):
+                left -= 1
+                if error is not None and first is None:
+                    first = error
+                    first.request = number - 1  # type: ignore[attr-defined]
+        if first is not None:
+            raise first
+
+    def ask(self, kind: int, flags: int, body: bytes) -> list[bytes]:
         """Send a request and return the bodies of its answers. Raises OSError."""
-        size = _bytes(_HEADER + len(body), 4)
-        head = size + _bytes(kind, 2) + _bytes(_NLM_F_REQUEST | flags, 2) + _bytes(1, 4) + _bytes(0, 4)
-        posix.write(self.fd, head + body)
+        posix.write(self.fd, _message(kind, flags, 1, body))
         found: list[bytes] = []
         while not collect(posix.read(self.fd, _BUFFER), found):
             pass
         return found
 
 
+def _message(kind: int, flags: int, number: int, body: bytes) -> bytes:
+    head = number_bytes(_HEADER + len(body), 4) + number_bytes(kind, 2)
+    head += number_bytes(_NLM_F_REQUEST | flags, 2) + number_bytes(number, 4) + number_bytes(0, 4)
+    return head + body + b"\0" * (-len(body) % 4)
+
+
+def acknowledgements(data: bytes) -> list[tuple[int, OSError | None]]:
+    """Return (sequence number, refusal) of a datagram's acknowledgements. Raises OSError for what is cut short."""
+    found = []
+    at = 0
+    while at + _HEADER <= len(data):
+        size, kind = _number(data[at : at + 4]), _number(data[at + 4 : at + 6])
+        if size < _HEADER or at + size > len(data):
+            raise OSError(74, "read netlink message: it is cut short")
+        if kind == _NLMSG_ERROR:
+            found.append((_number(data[at + 8 : at + 12]), _refusal(data[at : at + size])))
+        at += size + 3 & ~3
+    return found
+
+
+def _refusal(message: bytes) -> OSError | None:
+    """Read a struct nlmsgerr."""
+    body = message[_HEADER:]
+    error = int.from_bytes(body[:4], sys.byteorder, signed=True)
+    if not error:
+        return None
+    return OSError(-error, _words(body, _number(message[6:8])) or posix.strerror(-error).lower())
+
+
 def collect(data: bytes, found: list[bytes]) -> bool:
     """Append the bodies of a datagram's messages; True when they were the last. Raises the OSError of a refusal."""
     at = 0
     while at + _HEADER <= len(data):
-        size, kind, flags = _number(data[at : at + 4]), _number(data[at + 4 : at + 6]), _number(data[at + 6 : at + 8])
+        size, kind = _number(data[at : at + 4]), _number(data[at + 4 : at + 6])
         if size < _HEADER or at + size > len(data):
             raise OSError(74, "read netlink message: it is cut short")
         body = data[at + _HEADER : at + size]
         if kind in (_NLMSG_ERROR, _NLMSG_DONE):
-            error = int.from_bytes(body[:4], sys.byteorder, signed=True)
-            if error:
-                raise OSError(-error, _words(body, flags) or posix.strerror(-error).lower())
+            error = _refusal(data[at : at + size])
+            if error is not None:
+                raise error
             return True
         found.append(body)
         at += size + 3 & ~3
@@ -140,12 +197,23 @@ def _words(body: bytes, flags: int) -> str:
 def parse_link(body: bytes) -> Link:
     """Read a struct ifinfomsg and its attributes."""
     names: list[str] = []
+    link = Link(_number(body[4:8]), names, _number(body[8:12]))
     for kind, value in attributes(body[_LINK:]):
         if kind == _IFLA_IFNAME:
             names.insert(0, _text(value))
         elif kind == _IFLA_PROP_LIST:
             names += [_text(name) for inner, name in attributes(value) if inner == _IFLA_ALT_IFNAME]
-    return Link(_number(body[4:8]), names, _number(body[8:12]))
+        elif kind == _IFLA_ADDRESS:
+            link.address = value
+        elif kind == _IFLA_MTU:
+            link.mtu = _number(value)
+        elif kind == _IFLA_MASTER:
+            link.master = _number(value)
+        elif kind == _IFLA_IFALIAS:
+            link.alias = _text(value)
+        elif kind == _IFLA_LINKINFO:
+            link.kind = "".join([_text(word) for inner, word in attributes(value) if inner == _IFLA_INFO_KIND])
+    return link
 
 
 def parse_address(body: bytes) -> Address:
@@ -173,19 +241,20 @@ def attributes(data: bytes) -> list[tuple[int, bytes]]:
 
 def attribute(kind: int, value: bytes) -> bytes:
     """Write a struct rtattr."""
-    return _bytes(4 + len(value), 2) + _bytes(kind, 2) + value + b"\0" * (-len(value) % 4)
+    return number_bytes(4 + len(value), 2) + number_bytes(kind, 2) + value + b"\0" * (-len(value) % 4)
 
 
 def link_body(index: int, flags: int, change: int) -> bytes:
     """Write a struct ifinfomsg."""
-    return b"\0" * 4 + _bytes(index, 4) + _bytes(flags, 4) + _bytes(change, 4)
+    return b"\0" * 4 + number_bytes(index, 4) + number_bytes(flags, 4) + number_bytes(change, 4)
 
 
 def _number(data: bytes) -> int:
     return int.from_bytes(data, sys.byteorder)
 
 
-def _bytes(number: int, size: int) -> bytes:
+def number_bytes(number: int, size: int) -> bytes:
+    """Write a number in native byte order."""
     return number.to_bytes(size, sys.byteorder)
 
 

@@ -16,6 +16,7 @@ from capsule.state import store as stores
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from capsule.runtime.console import Keeper
+    from capsule.runtime.networking import Networking
     from capsule.runtime.notify_socket import NotifySocket
     from capsule.runtime.parent_process import ParentChildProcess
     from capsule.runtime.process import Process
@@ -34,7 +35,7 @@ class Container:
     """
 
     __slots__ = ("store", "id", "bundle", "entry", "record", "process", "console", "initialize", "_config",
-                 "_is_detached", "notify")
+                 "_is_detached", "notify", "network")
     if TYPE_CHECKING:
         record: StateStorage  # None before it is created and after it is destroyed: see _recorded
 
@@ -50,6 +51,7 @@ class Container:
         self._config = config
         self._is_detached = False
         self.notify: NotifySocket | None = None  # of the run that starts it, where its supervisor wants to hear of it
+        self.network: Networking | None = None  # of the run that creates it, where networks were asked for
 
     @property
     def root(self) -> str:
@@ -63,6 +65,10 @@ class Container:
 
             self._config = load_config(self._recorded().config)
         return self._config
+
+    def replace_config(self, config) -> None:
+        """Take another configuration; the container has not been created yet."""
+        self._config = config
 
     def state(self) -> StateStorage:
         """The record. Raises NotFound."""
@@ -154,6 +160,8 @@ class Container:
         }
         if record.annotations:
             state["annotations"] = record.annotations
+        if record.endpoint is not None:
+            state["ip"] = record.endpoint.get("ip_address", "")
         state["owner"] = _user_name(record.owner_uid)
         return state
 
@@ -179,6 +187,10 @@ class Container:
             from capsule.spec.load import load_config
 
             self._config = load_config(first_process.change(self.config.raw, given))
+        if process.network is not None:
+            from capsule.runtime import networking
+
+            self.network = networking.plan(self, process.network)
         creation.create(self, process)
 
     def start(self) -> None:

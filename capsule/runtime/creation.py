@@ -182,6 +182,8 @@ class InitStartHook(StartHook):
         config = self.blueprint.config
         if self.blueprint.net_devices is not None:
             self.blueprint.net_devices.move(process.pid)
+        if container.network is not None:
+            container.network.connect(process.pid)
         for kind in ("prestart", "createRuntime"):
             hooks.run(container, kind, config, "creating", process.pid)
 
@@ -264,6 +266,8 @@ def _make(container, blueprint: Blueprint, keeper) -> None:
     if blueprint.resctrl is not None:
         entry.journal_add(journal.RESCTRL, *blueprint.resctrl.planned())
     proc.stop_point("r-journal")
+    if container.network is not None:
+        container.network.lease(entry)
     manager.create()
     if blueprint.resctrl is not None:
         blueprint.resctrl.create()
@@ -360,6 +364,8 @@ def _record_of(container, blueprint: Blueprint, pid: int):
     }
     if container.notify is not None:
         record.extra["notify"] = True
+    if container.network is not None and container.network.endpoints:
+        container.network.note(record)
     if blueprint.resctrl is not None:
         record.extra["resctrl"] = {"groups": blueprint.resctrl.groups(), "made": blueprint.resctrl.made}
     return record

@@ -22,6 +22,8 @@ def remove(container, manager, config) -> None:
     try:
         if container.record is None or "mount" not in container.record.extra.get("namespaces", []):
             _restore_host_tree(container.entry.journal_read())
+        if container.record is None or "endpoints" in container.record.extra:
+            _disconnect(container.entry)
         manager.remove()
         if container.record is not None and "resctrl" in container.record.extra:
             remove_resctrl(container.record.extra["resctrl"].get("made", []))
@@ -34,6 +36,15 @@ def remove(container, manager, config) -> None:
         hooks.run_poststop(container, config)
     if failure is not None:
         raise failure
+
+
+def _disconnect(entry) -> None:
+    """Take back the container's places in networks, however far they were made."""
+    pairs = journal.endpoints(entry.journal_read())
+    if pairs:
+        from capsule.runtime import networking
+
+        networking.disconnect_all(entry.root, pairs)
 
 
 def remove_resctrl(made: list[str]) -> None:
@@ -105,6 +116,7 @@ def remove_leftover(entry, id: str) -> None:
     manager = cgroups.from_record({}, paths)
     manager.kill(SIGKILL)
     _restore_host_tree(written)
+    _disconnect(entry)
     manager.remove()
     remove_resctrl(journal.resctrl_groups(written))
     entry.remove()

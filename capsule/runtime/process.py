@@ -15,8 +15,8 @@ class Process:
 
     __slots__ = (
         "args", "env", "cwd", "init", "detach", "id", "spec", "console_socket", "pidfd_socket", "pid_file",
-        "preserve_fds", "no_pivot", "no_new_keyring", "systemd_cgroup", "cgroup_access", "additional_gids", "caps",
-        "user", "tty", "cgroup", "ignore_paused", "no_new_privs", "apparmor", "process_label",
+        "preserve_fds", "network", "no_pivot", "no_new_keyring", "systemd_cgroup", "cgroup_access", "additional_gids",
+        "caps", "user", "tty", "cgroup", "ignore_paused", "no_new_privs", "apparmor", "process_label",
     )
 
     def __init__(self, args: list[str] | None = None, *, env: list[str] | None = None, cwd: str | None = None,
@@ -32,6 +32,7 @@ class Process:
         self.pidfd_socket: str | None = None
         self.pid_file: str | None = None
         self.preserve_fds = 0
+        self.network: dict | None = None  # what runtime.networking takes; None leaves the config's own
         self.no_pivot = False
         self.no_new_keyring = False
         self.systemd_cgroup = False  # let systemd make the cgroups

@@ -15,6 +15,7 @@ CGROUP = "cgroup"  # values: directories, parents before children
 RESCTRL = "resctrl"  # values: directories, parents before children
 MOUNT = "mount"  # values: a path of the caller's tree, the number of mounts that were on it before
 PID = "pid"  # values: pid, start time
+ENDPOINT = "endpoint"  # values: the name of a network, the id of an endpoint in its state
 SOCKET = "socket"  # values: names in the state directory
 
 
@@ -65,6 +66,15 @@ def mounts(entries: list[tuple[str, list]]) -> list[tuple[str, int]]:
         (values[0], values[1])
         for kind, values in entries
         if kind == MOUNT and len(values) == 2 and isinstance(values[0], str) and isinstance(values[1], int)
+    ]
+
+
+def endpoints(entries: list[tuple[str, list]]) -> list[tuple[str, str]]:
+    """Return (network, endpoint id) of every journalled endpoint."""
+    return [
+        (values[0], values[1])
+        for kind, values in entries
+        if kind == ENDPOINT and len(values) == 2 and isinstance(values[0], str) and isinstance(values[1], str)
     ]
 
 

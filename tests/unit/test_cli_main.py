@@ -93,7 +93,7 @@ def test_create_passes_absolute_paths_of_the_callers_directory(verbs, tmp_path, 
             "create", (f"{here}/state", "c1"),
             {
                 "bundle": f"{here}/b", "pid_file": f"{here}/pid", "console_socket": None,
-                "pidfd_socket": None, "preserve_fds": 2, "no_pivot": False, "no_new_keyring": False,
+                "pidfd_socket": None, "preserve_fds": 2, "no_pivot": False, "network": None, "no_new_keyring": False,
                 "systemd_cgroup": False, "cgroup_access": "",
             },
         )

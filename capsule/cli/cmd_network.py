@@ -1,0 +1,148 @@
+"""network: create, list, inspect, show, delete, prune, connect and disconnect."""
+
+from __future__ import annotations
+
+from capsule import log
+from capsule.cli import output
+from capsule.cli.paths import runtime_root
+from capsule.cli.scanner import Invocation
+from capsule.cli.tables import layout
+from capsule.errors import CapsuleError, NetworkError, StateError
+from capsule.network import attachment, creating
+from capsule.network.ipam import IPAM
+from capsule.network.store import Networks, NoSuchNetwork
+from capsule.runtime import networking
+
+
+def run(invocation: Invocation) -> int:
+    """Run one of the noun's commands."""
+    verb = invocation.command.partition(" ")[2]
+    return _VERBS[verb](invocation, Networks(runtime_root(invocation)))
+
+
+def _create(invocation: Invocation, networks: Networks) -> int:
+    options = invocation.options
+    name = invocation.positionals[0]
+    creating.create(
+        networks, name, driver=options["driver"] or "bridge", subnets=options["subnet"], gateways=options["gateway"],
+        ranges=options["ip_range"], reserved=options["reserve"], ipv6=options["ipv6"], internal=options["internal"],
+        icc=not options["no_icc"], isolate=options["isolate"], masquerade=not options["no_masquerade"],
+        mtu=options["mtu"], bridge=options["interface_name"], parent=options["parent"],
+        mode=options["mode"] or "bridge", dns=not options["disable_dns"], labels=_labels(name, options["label"]),
+    )
+    output.print_out(name + "\n")
+    return 0
+
+
+def _labels(name: str, texts: list[str]) -> dict[str, str]:
+    labels = {}
+    for text in texts:
+        key, has_value, value = text.partition("=")
+        if not key or not has_value:
+            raise NetworkError("create network", name, f"the label {text!r} is not of the form NAME=VALUE")
+        labels[key] = value
+    return labels
+
+
+def _records(networks: Networks) -> list[dict]:
+    """Load every network; one that cannot be read is a warning and hides no other."""
+    found = []
+    for name in networks.names():
+        try:
+            found.append(networks.load(name))
+        except NoSuchNetwork:
+            continue
+        except CapsuleError as err:
+            log.warning(str(err))
+    return found
+
+
+def _list(invocation: Invocation, networks: Networks) -> int:
+    options = invocation.options
+    if options["format"] not in ("", "table", "json"):
+        raise CapsuleError(f"invalid format option: {options['format']}")
+    records = [record for record in _records(networks) if options["driver"] in ("", record["driver"])]
+    if options["quiet"]:
+        output.print_out("".join(record["name"] + "\n" for record in records))
+    elif options["format"] == "json":
+        output.print_json(records, pretty=False)
+    else:
+        rows = [["NAME", "GATEWAY_IP", "SUBNET", "DRIVER"]]
+        rows += [[record["name"], _joined(record, "gateway"), _joined(record, "subnet"), record["driver"]]
+                 for record in records]
+        output.print_out(layout(rows))
+    return 0
+
+
+def _joined(record: dict, key: str) -> str:
+    return ",".join(entry[key] for entry in record["subnets"] if entry[key])
+
+
+def _inspect(invocation: Invocation, networks: Networks) -> int:
+    documents = []
+    for name in invocation.positionals:
+        record = networks.load(name)
+        state = networks.state(name)
+        record["endpoints"] = sorted(state.endpoints.values(), key=lambda endpoint: endpoint["container"])
+        record["free_addresses"] = IPAM(name, record["subnets"], state.leases).allocatable()
+        documents.append(record)
+    output.print_json(documents, pretty=True)
+    return 0
+
+
+def _show(invocation: Invocation, networks: Networks) -> int:
+    record = networks.load(invocation.positionals[0])
+    output.print_out(f"[{record['driver']}]{record['name']}(ip:{_joined(record, 'gateway')},"
+                     f"range:{_joined(record, 'subnet')})\n")
+    return 0
+
+
+def _delete(invocation: Invocation, networks: Networks) -> int:
+    options = invocation.options
+    for name in invocation.positionals:
+        try:
+            if options["driver"]:
+                driver = networks.load(name)["driver"]
+                if driver != options["driver"]:
+                    raise NetworkError("remove network", name, f"its driver is {driver}, not {options['driver']}")
+            creating.remove(networks, name, force=options["force"])
+        except NoSuchNetwork:
+            if not options["force"]:
+                raise
+            continue
+        output.print_out(name + "\n")
+    return 0
+
+
+def _prune(invocation: Invocation, networks: Networks) -> int:
+    for record in _records(networks):
+        try:
+            creating.remove(networks, record["name"])
+        except (StateError, NoSuchNetwork):
+            continue  # in use, or somebody else was quicker
+        output.print_out(record["name"] + "\n")
+    return 0
+
+
+def _connect(invocation: Invocation, networks: Networks) -> int:
+    options = invocation.options
+    name, id = invocation.positionals
+    wanted = attachment.parse([name], ip=options["ip"] + options["ip6"], mac=options["mac_address"],
+                              aliases=options["alias"])
+    if wanted is None or wanted.kind:
+        raise NetworkError("connect to network", name, "a container that runs keeps its own namespace")
+    networking.attach(networks.root, id, {**wanted.requests[0], "interface": options["interface_name"]})
+    return 0
+
+
+def _disconnect(invocation: Invocation, networks: Networks) -> int:
+    name, id = invocation.positionals
+    if not networking.detach(networks.root, id, name) and not invocation.options["force"]:
+        raise NetworkError("disconnect from network", name, f"container {id} is not connected to it")
+    return 0
+
+
+_VERBS = {
+    "create": _create, "list": _list, "inspect": _inspect, "show": _show, "delete": _delete, "prune": _prune,
+    "connect": _connect, "disconnect": _disconnect,
+}

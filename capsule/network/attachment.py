@@ -1,0 +1,124 @@
+"""What `--network` and the options beside it ask for, as data.
+
+A request is a dict: {"network": NAME, "ip": [addresses], "mac": "" or text, "aliases": [names], "interface": "" or
+the name inside}. The namespace kinds (none, host, container, ns) stand alone and have no such options.
+"""
+
+from __future__ import annotations
+
+from capsule.errors import NetworkError
+from capsule.network import address as addresses, driver as drivers, interface
+from capsule.network.store import check_name
+
+DEFAULT_NETWORK = "capsule_bridge0"  # the original's
+_LABEL = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+_LONGEST_NAME, _LONGEST_LABEL, _LONGEST_INTERFACE = 253, 63, 15
+_KEYS = ("ip", "ip6", "mac", "alias", "interface_name")
+
+
+class Wanted:
+    """The network of one container: `kind` is a driver without records and `argument` its, or "" with `requests`."""
+
+    __slots__ = ("kind", "argument", "requests")
+
+    def __init__(self, kind: str, argument: str, requests: list[dict]) -> None:
+        self.kind = kind
+        self.argument = argument
+        self.requests = requests
+
+
+def parse(texts: list[str], *, ip: list[str], mac: str, aliases: list[str]) -> Wanted | None:
+    """Read the values of --network; `ip`, `mac` and `aliases` are for the first network. None where nothing is asked.
+
+    Raises NetworkError for what cannot be meant.
+    """
+    if not texts and (ip or mac or aliases):
+        texts = [DEFAULT_NETWORK]
+    requests: list[dict] = []
+    for text in texts:
+        word, _, argument = text.partition(":")
+        kind = {"private": "none"}.get(word, word)
+        if kind in ("none", "host", "container", "ns"):
+            if len(texts) > 1 or ip or mac or aliases:
+                raise NetworkError("use network", text, "it takes no addresses or names and no second network")
+            return Wanted(kind, argument, [])
+        requests.append(_request(word, argument, len(requests)))
+    if not requests:
+        return None
+    requests[0]["ip"] += ip
+    requests[0]["mac"] = mac or requests[0]["mac"]
+    requests[0]["aliases"] += aliases
+    return Wanted("", "", check(requests))
+
+
+def _request(word: str, argument: str, index: int) -> dict:
+    name = DEFAULT_NETWORK if word in ("bridge", "default") else word
+    request: dict = {"network": name, "ip": [], "mac": "", "aliases": [], "interface": ""}
+    for option in argument.split(",") if argument else []:
+        key, has_value, value = option.partition("=")
+        if key not in _KEYS or not has_value:
+            raise NetworkError("use network", name, f"{option!r} is no option; known are {'=, '.join(_KEYS)}=")
+        if key in ("ip", "ip6"):
+            request["ip"].append(value)
+        elif key == "alias":
+            request["aliases"].append(value)
+        else:
+            request["interface" if key == "interface_name" else key] = value
+    return request
+
+
+def check(requests: list[dict]) -> list[dict]:
+    """Refuse requests that nothing could fulfil, name what has no name; returns them. Raises NetworkError."""
+    seen: set[str] = set()
+    interfaces: set[str] = {"lo"}
+    for index, request in enumerate(requests):
+        check_name(request["network"])
+        if request["network"] in seen:
+            raise NetworkError("use network", request["network"], "it is named twice")
+        seen.add(request["network"])
+        request["ip"] = [_address(text) for text in request["ip"]]
+        if request["mac"]:
+            request["mac"] = interface.mac_text(interface.parse_mac(request["mac"]))
+        for alias in request["aliases"]:
+            check_host_name("network alias", alias)
+        request["interface"] = request["interface"] or f"eth{index}"
+        check_interface(request["interface"])
+        if request["interface"] in interfaces:
+            raise NetworkError("use interface name", request["interface"], "the container has it already")
+        interfaces.add(request["interface"])
+    return requests
+
+
+def _address(text: str) -> str:
+    try:
+        return addresses.normal(text)
+    except ValueError as err:
+        raise NetworkError("use address", repr(text), "it is not an IP address") from err
+
+
+def check_host_name(what: str, name: str) -> None:
+    """Refuse what is no host name: it ends up in files and answers that others read line by line.
+
+    Labels of at most 63 letters, digits, - and _ with dots between, 253 in all (RFC 1123, and what containers are
+    called besides). Raises NetworkError.
+    """
+    labels = name.split(".")
+    if len(name) > _LONGEST_NAME or not all(
+        [0 < len(label) <= _LONGEST_LABEL and not label.strip(_LABEL) and label[0] != "-" for label in labels]
+    ):
+        raise NetworkError(f"invalid {what}", repr(name), "expected letters, digits, - and _, with dots between")
+
+
+def check_interface(name: str) -> None:
+    """Refuse what cannot be the name of a network device (dev_valid_name() of the kernel). Raises NetworkError."""
+    plain = all(["!" <= char <= "~" and char not in "/:%" for char in name])
+    if not plain or not 0 < len(name) <= _LONGEST_INTERFACE or name in (".", ".."):
+        raise NetworkError("invalid interface name", repr(name),
+                           f"expected at most {_LONGEST_INTERFACE} printable characters without / : and %")
+
+
+def namespace_of(wanted: Wanted, *, find_pid) -> str | None:
+    """Return the network namespace that a container gets: a path, "" for a new one, None for the runtime's own."""
+    if not wanted.kind:
+        return ""
+    return drivers.find(wanted.kind).namespace(wanted.argument, find_pid=find_pid)

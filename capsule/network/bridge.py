@@ -1,0 +1,214 @@
+"""Bridge networks: a bridge of this host with the gateways' addresses, and a pair of links for each container.
+
+The requests go through capsule.linux.links, in the launcher: importing pyroute2 costs more than all of them
+(docs/decisions).
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from capsule import log
+from capsule._ext import proc, seccomp
+from capsule.errors import NetworkError
+from capsule.linux import links
+from capsule.network import address as addresses, interface, rules
+from capsule.network.driver import NetworkDriver
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from capsule.linux.rtnetlink import Link, Socket
+    from capsule.network.store import Networks
+
+_ALIAS = "capsule network "
+
+
+class BridgeDriver(NetworkDriver):
+    """Containers on a bridge, routed and masqueraded by the host unless the network is internal."""
+
+    __slots__ = ()
+    name = "bridge"
+    has_rules = True
+
+    def check(self, record: dict) -> None:
+        if record.get("parent"):
+            raise NetworkError("create network", record["name"], "a bridge has no parent interface")
+        for entry in record["subnets"]:
+            if not entry["gateway"]:
+                raise NetworkError("create network", record["name"], f"the subnet {entry['subnet']} has no gateway")
+
+    def create(self, networks: Networks, record: dict) -> None:
+        with networks.lock():
+            socket = interface.open_socket()
+            try:
+                _bring_up(socket, record)
+            finally:
+                socket.close()
+            _forward(record)
+        rules.network_up(record)
+
+    def delete(self, networks: Networks, record: dict) -> None:
+        rules.network_down(record)
+        socket = interface.open_socket()
+        try:
+            link = links.find(socket, record["bridge"])
+            if link is None:
+                return
+            if link.kind != "bridge" or link.alias != _ALIAS + record["id"]:
+                log.warning(f"network {record['name']}: {record['bridge']} is not the bridge that it made; left alone")
+                return
+            socket.perform([links.remove(link.index)])
+        except OSError as err:
+            if err.errno != errno.ENODEV:
+                raise interface.failed("remove bridge", record["bridge"], err) from err
+        finally:
+            socket.close()
+
+    def connect(self, networks: Networks, record: dict, endpoint: dict, netns_fd: int) -> None:
+        socket = interface.open_socket()
+        try:
+            bridge = _find(socket, record)
+            if bridge is None:
+                # After a reboot, or somebody has removed it.
+                self.create(networks, record)
+                bridge = _find(socket, record)
+            if bridge is None:
+                raise NetworkError("find bridge", record["bridge"], "it was removed meanwhile")
+            _make_pair(networks, socket, bridge.index, record, endpoint, netns_fd)
+            proc.stop_point("net-linked")
+            link = links.find(socket, endpoint["host_interface"])
+            if link is None:
+                raise OSError(errno.ENODEV, "it has gone meanwhile")
+            alias = f"capsule {endpoint['container']}"[:255]
+            socket.perform([links.change(link.index, alias=alias, no_ipv6=True, isolated=not record["icc"])])
+            inside = interface.open_socket(netns_fd)
+            try:
+                interface.furnish(inside, endpoint)
+            finally:
+                inside.close()
+        except OSError as err:
+            raise interface.failed("connect to network", record["name"], err) from err
+        finally:
+            socket.close()
+
+    def disconnect(self, networks: Networks, record: dict, endpoint: dict, netns_fd: int = -1) -> None:
+        socket = interface.open_socket()
+        try:
+            link = links.find(socket, endpoint["host_interface"])
+            # The name alone could be somebody else's: ours has the hardware address that it was made with.
+            if link is not None and link.kind == "veth" and interface.mac_text(link.address) == endpoint["host_mac"]:
+                socket.perform([links.remove(link.index)])
+        except OSError as err:
+            if err.errno != errno.ENODEV:
+                raise interface.failed("remove link", endpoint["host_interface"], err) from err
+        finally:
+            socket.close()
+
+
+def _find(socket: Socket, record: dict) -> Link | None:
+    link = links.find(socket, record["bridge"])
+    if link is not None and (link.kind != "bridge" or link.alias not in ("", _ALIAS + record["id"])):
+        raise NetworkError("use bridge of network", record["name"],
+                           f"{record['bridge']} is an interface that this network has not made")
+    return link
+
+
+def _bring_up(socket: Socket, record: dict) -> None:
+    """Make the bridge with its addresses, or complete one that is there."""
+    name = record["bridge"]
+    try:
+        if _find(socket, record) is None:
+            # Its own address: otherwise it takes that of its ports, and changes when they come and go.
+            mac = b"\x02\xcb" + seccomp.digest(record["id"].encode())[:4]
+            socket.perform([links.bridge(name, mac, record["mtu"])])
+            proc.stop_point("net-bridge")
+        link = _find(socket, record)
+        if link is None:
+            raise OSError(errno.ENODEV, "it has gone meanwhile")
+        has_ipv6 = any([":" in entry["subnet"] for entry in record["subnets"]])
+        socket.perform([links.change(link.index, alias=_ALIAS + record["id"], no_ipv6=not has_ipv6)])
+        for entry in record["subnets"]:
+            _add_gateway(socket, link.index, entry)
+    except OSError as err:
+        raise interface.failed("make bridge", name, err) from err
+
+
+def _add_gateway(socket: Socket, index: int, entry: dict) -> None:
+    family, number = addresses.parse(entry["gateway"])
+    prefix = addresses.parse_subnet(entry["subnet"]).prefix
+    try:
+        socket.perform([links.add_address(index, family, addresses.to_bytes(family, number), prefix)])
+    except FileExistsError:
+        pass
+
+
+def _make_pair(networks: Networks, socket: Socket, bridge: int, record: dict, endpoint: dict, netns_fd: int) -> None:
+    """Make the two links; a name that is taken is followed by another one, noted before it is used."""
+    here, there = interface.parse_mac(endpoint["host_mac"]), interface.parse_mac(endpoint["mac"])
+    attempt = 0
+    while True:
+        request = links.veth(endpoint["host_interface"], here, endpoint["interface"], there, netns_fd, record["mtu"],
+                             bridge)
+        try:
+            socket.perform([request])
+            return
+        except FileExistsError:
+            # The kernel says the same of the name inside: only a name of ours that is taken is worth another try.
+            if links.find(socket, endpoint["host_interface"]) is None:
+                raise
+        attempt += 1
+        endpoint["host_interface"] = interface.host_name(endpoint["id"], attempt)
+        with networks.lock():
+            state = networks.state(record["name"])
+            state.endpoints[endpoint["id"]] = endpoint
+            networks.save_state(record["name"], state)
+
+
+def _forward(record: dict) -> None:
+    """Let the host forward what the network needs. Raises NetworkError."""
+    name = record["bridge"]
+    for entry in record["subnets"]:
+        if ":" in entry["subnet"]:
+            # Nothing that a container says makes it a router of this host.
+            _write(f"/proc/sys/net/ipv6/conf/{name}/accept_ra", "0")
+            if not record["internal"] and _read("/proc/sys/net/ipv6/conf/all/forwarding") == "0":
+                _keep_advertisements()
+                _write("/proc/sys/net/ipv6/conf/all/forwarding", "1")
+        elif not record["internal"]:
+            _write("/proc/sys/net/ipv4/ip_forward", "1")
+
+
+def _keep_advertisements() -> None:
+    """Let links that learn the host's own routes from routers go on when it becomes a router itself.
+
+    Documentation/networking/ip-sysctl.rst: accept_ra 1 ends with forwarding, 2 does not.
+    """
+    base = "/proc/sys/net/ipv6/conf"
+    for link in posix.listdir(base):
+        if _read(f"{base}/{link}/accept_ra") == "1":
+            _write(f"{base}/{link}/accept_ra", "2")
+
+
+def _read(path: str) -> str:
+    try:
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return ""  # this kernel has no IPv6, or the link has gone
+    try:
+        return posix.read(fd, 64).decode().strip()
+    finally:
+        posix.close(fd)
+
+
+def _write(path: str, value: str) -> None:
+    if _read(path) in ("", value):
+        return
+    try:
+        fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
+        try:
+            posix.write(fd, value.encode())
+        finally:
+            posix.close(fd)
+    except OSError as err:
+        raise NetworkError("write", path, errno=err.errno) from err

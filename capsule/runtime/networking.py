@@ -1,0 +1,233 @@
+"""The networks of one container, while it is made and removed. Imported when networks are asked for."""
+
+from __future__ import annotations
+
+import posix
+
+from capsule import log
+from capsule.errors import CapsuleError, NetworkError, StateError, Unsupported
+from capsule.network import attachment, creating, endpoint as endpoints
+from capsule.network.store import Networks
+from capsule.runtime import status as statuses
+from capsule.spec import surroundings
+from capsule.state import journal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from capsule.network.attachment import Wanted
+    from capsule.state.record import StateStorage
+    from capsule.state.store import Entry
+
+
+class Networking:
+    """What a container that is being made gets. Nothing has changed before `lease`."""
+
+    __slots__ = ("networks", "container_id", "wanted", "options", "endpoints")
+
+    def __init__(self, root: str, container_id: str, options: dict) -> None:
+        """options: "networks" (a Wanted or None), "ports", "hostname", "add_hosts", "dns"."""
+        self.networks = Networks(root)
+        self.container_id = container_id
+        self.wanted: Wanted | None = options.get("networks")
+        self.options = options
+        self.endpoints: list[dict] = []
+
+    def change(self, raw: bytes, *, find_pid) -> bytes:
+        """Return the config with the network namespace and host name that were asked for.
+
+        Raises NetworkError, StateError.
+        """
+        hostname = self.options.get("hostname", "")
+        if hostname:
+            attachment.check_host_name("host name", hostname)
+        if self.wanted is None:
+            return surroundings.change(raw, leave_network=True, hostname=hostname)
+        for name in ("add_hosts", "dns"):
+            if self.options.get(name):
+                raise Unsupported("create", self.container_id, f"{name} is not built yet")
+        namespace = attachment.namespace_of(self.wanted, find_pid=find_pid)
+        return surroundings.change(raw, network=namespace, hostname=hostname)
+
+    def check(self) -> None:
+        """Refuse what cannot be had. Creates the default network where it is asked for. Raises NetworkError."""
+        requests = self.wanted.requests if self.wanted is not None else []
+        if self.options.get("ports") and not requests:
+            raise NetworkError("publish ports", "", "the container joins no network; name one with --network")
+        for request in requests:
+            creating.find_or_default(self.networks, request["network"])
+
+    def lease(self, entry: Entry) -> None:
+        """Lease addresses and ports. Raises NetworkError."""
+        if self.wanted is None or not self.wanted.requests:
+            return
+        self.endpoints = endpoints.lease(
+            self.networks, self.container_id, self.wanted.requests, self.options.get("ports", []),
+            note=lambda network, id: entry.journal_add(journal.ENDPOINT, network, id),
+        )
+
+    def note(self, record: StateStorage) -> None:
+        """Put the endpoints into the container's record."""
+        record.extra["endpoints"] = self.endpoints
+        record.endpoint = _legacy(self.endpoints[0])
+
+    def connect(self, pid: int) -> None:
+        """Make every endpoint in the network namespace of a process. Raises NetworkError."""
+        if self.endpoints:
+            netns_fd = _open_netns(pid)
+            try:
+                for endpoint in self.endpoints:
+                    endpoints.connect(self.networks, endpoint, netns_fd)
+            finally:
+                posix.close(netns_fd)
+
+
+def plan(container, options: dict) -> Networking:
+    """Return the networking of a container to be made, and change its config accordingly.
+
+    Raises NetworkError, StateError, SpecError.
+    """
+    from capsule.spec.load import load_config
+
+    networking = Networking(container.root, container.id, options)
+    changed = networking.change(container.config.raw, find_pid=lambda id: _pid_of(container.store, id))
+    container.replace_config(load_config(changed))
+    networking.check()
+    return networking
+
+
+def _legacy(endpoint: dict) -> dict:
+    """Return an endpoint under the original's keys, as the record has it."""
+    return {
+        "name": endpoint["id"],
+        "ip_address": endpoint["addresses"][0].partition("/")[0] if endpoint["addresses"] else "",
+        "device": endpoint["host_interface"],
+        "network": {"name": endpoint["network"], "driver": endpoint["driver"]},
+        "port_mappings": endpoint["ports"],
+    }
+
+
+def disconnect_all(root: str, pairs: list[tuple[str, str]]) -> None:
+    """Take back the (network, endpoint id) of a container that has no processes.
+
+    A failure is a warning: whatever became of its networks, a container can be deleted, and `network check --fix`
+    tries again what could not be removed.
+    """
+    networks = Networks(root)
+    for network, id in pairs:
+        try:
+            endpoints.disconnect(networks, network, id)
+        except CapsuleError as err:
+            log.warning(f"disconnect from network {network}: {err}")
+
+
+def attach(root: str, id: str, request: dict) -> dict:
+    """Connect a container that runs to a further network; returns its endpoint.
+
+    Raises NotFound, StateError when it does not run, NetworkError; nothing is left then.
+    """
+    from capsule.runtime.factory import Factory
+
+    networks = Networks(root)
+    container = Factory(root).load(id, lock=True)
+    try:
+        netns_fd = _open_private_netns(container, request["network"])
+        try:
+            return _attach(networks, container, request, netns_fd)
+        finally:
+            posix.close(netns_fd)
+    finally:
+        container.close()
+
+
+def _attach(networks: Networks, container, request: dict, netns_fd: int) -> dict:
+    record = container.state()
+    present = record.extra.setdefault("endpoints", [])
+    if any([endpoint["network"] == request["network"] for endpoint in present]):
+        raise NetworkError("connect to network", request["network"], f"container {container.id} is connected to it")
+    request = _with_free_interface(request, present)
+    creating.find_or_default(networks, request["network"])
+    container.entry.save(record)  # from here on delete looks into the journal
+    made = endpoints.lease(networks, container.id, [request], [], present=present,
+                           note=lambda network, id: container.entry.journal_add(journal.ENDPOINT, network, id))
+    try:
+        endpoints.connect(networks, made[0], netns_fd)
+        present += made
+        record.endpoint = record.endpoint or _legacy(made[0])
+        container.entry.save(record)
+    except BaseException:
+        disconnect_all(networks.root, [(made[0]["network"], made[0]["id"])])
+        raise
+    return made[0]
+
+
+def _with_free_interface(request: dict, present: list[dict]) -> dict:
+    taken = [endpoint["interface"] for endpoint in present]
+    if request["interface"]:
+        attachment.check_interface(request["interface"])
+        if request["interface"] in taken:
+            raise NetworkError("use interface name", request["interface"], "the container has it already")
+        return request
+    number = 0
+    while f"eth{number}" in taken:
+        number += 1
+    return {**request, "interface": f"eth{number}"}
+
+
+def detach(root: str, id: str, network: str) -> bool:
+    """Disconnect a container from a network; False when it is not connected.
+
+    Raises NotFound, NetworkError.
+    """
+    from capsule.runtime.factory import Factory
+
+    networks = Networks(root)
+    container = Factory(root).load(id, lock=True)
+    try:
+        record = container.state()
+        present = record.extra.get("endpoints", [])
+        gone = [endpoint for endpoint in present if endpoint["network"] == network]
+        for endpoint in gone:
+            netns_fd = -1 if container.observe() == statuses.STOPPED else _open_netns(record.init_process_pid)
+            try:
+                endpoints.disconnect(networks, network, endpoint["id"], netns_fd)
+            finally:
+                if netns_fd >= 0:
+                    posix.close(netns_fd)
+            present.remove(endpoint)
+        if gone and container.entry is not None:
+            record.endpoint = _legacy(present[0]) if present else None
+            container.entry.save(record)
+        return bool(gone)
+    finally:
+        container.close()
+
+
+def _open_private_netns(container, network: str) -> int:
+    """Open the network namespace of a running container that is not ours. Raises StateError, NetworkError."""
+    if container.observe() == statuses.STOPPED:
+        raise StateError("connect to network", network, f"container {container.id} does not run")
+    fd = _open_netns(container.state().init_process_pid)
+    if posix.fstat(fd).st_ino == posix.stat("/proc/thread-self/ns/net").st_ino:
+        posix.close(fd)
+        raise NetworkError("connect to network", network, f"container {container.id} has the host's network")
+    return fd
+
+
+def _pid_of(store, id: str) -> int:
+    """Return the pid of another container's first process. Raises StateError."""
+    from capsule.runtime.factory import Factory
+
+    other = Factory(store.root).load(id)
+    try:
+        if other.observe() == statuses.STOPPED:
+            raise StateError("join network of container", id, "it does not run")
+        return other.state().init_process_pid
+    finally:
+        other.close()
+
+
+def _open_netns(pid: int) -> int:
+    try:
+        return posix.open(f"/proc/{pid}/ns/net", posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError as err:
+        raise NetworkError("open network namespace", f"of process {pid}", errno=err.errno) from err
