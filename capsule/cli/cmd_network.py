@@ -1,4 +1,4 @@
-"""network: create, list, inspect, show, delete, prune, connect and disconnect."""
+"""network: create, list, inspect, show, delete, prune, connect, disconnect, reload and check."""
 
 from __future__ import annotations
 
@@ -142,7 +142,34 @@ def _disconnect(invocation: Invocation, networks: Networks) -> int:
     return 0
 
 
+def _reload(invocation: Invocation, networks: Networks) -> int:
+    from capsule.network import check
+
+    for name in invocation.positionals or [record["name"] for record in _records(networks)]:
+        check.reload(networks, name)
+        output.print_out(name + "\n")
+    return 0
+
+
+def _check(invocation: Invocation, networks: Networks) -> int:
+    """Tell what does not agree; the status is 1 where something is left so."""
+    from capsule.network import check
+
+    if invocation.options["format"] not in ("", "table", "json"):
+        raise CapsuleError(f"invalid format option: {invocation.options['format']}")
+    found = check.check(networks, is_running=lambda id: networking.is_running(networks.root, id),
+                        fix=invocation.options["fix"])
+    if invocation.options["format"] == "json":
+        output.print_json([{"network": finding.network, "subject": finding.subject, "problem": finding.problem,
+                            "fixed": finding.fixed} for finding in found], pretty=False)
+    else:
+        output.print_out("".join(
+            f"{finding.network}: {finding.subject}: {finding.problem}{' (repaired)' if finding.fixed else ''}\n"
+            for finding in found))
+    return int(any(not finding.fixed for finding in found))
+
+
 _VERBS = {
     "create": _create, "list": _list, "inspect": _inspect, "show": _show, "delete": _delete, "prune": _prune,
-    "connect": _connect, "disconnect": _disconnect,
+    "connect": _connect, "disconnect": _disconnect, "reload": _reload, "check": _check,
 }

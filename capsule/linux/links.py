@@ -80,6 +80,11 @@ def change(index: int, *, up: bool = True, alias: str = "", no_ipv6: bool = Fals
     return _NEWLINK, 0, body
 
 
+def enslave(index: int, master: int) -> Request:
+    """Make a link a port of a bridge; fine where it is one."""
+    return _NEWLINK, 0, link_body(index, 0, 0) + attribute(_MASTER, number_bytes(master, 4))
+
+
 def remove(index: int) -> Request:
     """Remove a link."""
     return _DELLINK, 0, link_body(index, 0, 0)

@@ -10,7 +10,7 @@ from capsule.network import attachment, creating, endpoint as endpoints
 from capsule.network.store import Networks
 from capsule.runtime import status as statuses
 from capsule.spec import surroundings
-from capsule.state import journal
+from capsule.state import journal, store as stores
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -147,6 +147,8 @@ def _attach(networks: Networks, container, request: dict, netns_fd: int) -> dict
     request = _with_free_interface(request, present)
     creating.find_or_default(networks, request["network"])
     container.entry.save(record)  # from here on delete looks into the journal
+    if container.entry.marked(stores.ATTACHED) is None:
+        container.entry.mark(stores.ATTACHED, b"")
     made = endpoints.lease(networks, container.id, [request], [], present=present,
                            note=lambda network, id: container.entry.journal_add(journal.ENDPOINT, network, id))
     try:
@@ -198,6 +200,20 @@ def detach(root: str, id: str, network: str) -> bool:
             record.endpoint = _legacy(present[0]) if present else None
             container.entry.save(record)
         return bool(gone)
+    finally:
+        container.close()
+
+
+def is_running(root: str, id: str) -> bool:
+    """Tell whether a container of that id has a process."""
+    from capsule.runtime.factory import Factory
+
+    try:
+        container = Factory(root).load(id)
+    except StateError:
+        return False
+    try:
+        return container.observe() != statuses.STOPPED
     finally:
         container.close()
 

@@ -27,10 +27,13 @@ def add_cleanup(plan: relay_plan.RelayPlan, container, fallback_argv: list[bytes
     plan.state_fd = posix.dup(entry.dir_fd)
     own_mounts = "mount" in record.extra.get("namespaces", [])
     more_than_files = "poststop" in record.extra.get("hooks", []) or "notify" in record.extra
+    more_than_files = more_than_files or "endpoints" in record.extra
     if more_than_files or not record.extra.get("private_pids") or not own_mounts:
         plan.fallback_always = True
         return
-    plan.cleanup_dirs = [path.encode("utf-8", "surrogateescape") for path in reversed(record.cgroup_made)]
+    # No directory, and there when the container has been connected to a network meanwhile: then more is to be done.
+    plan.cleanup_dirs = [path + b"/" + stores.ATTACHED.encode()]
+    plan.cleanup_dirs += [path.encode("utf-8", "surrogateescape") for path in reversed(record.cgroup_made)]
     plan.cleanup_files = [path + b"/" + name.encode() for name in
                           (stores.RECORD, stores.JOURNAL, stores.START_SOCKET)]
 

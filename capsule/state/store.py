@@ -27,6 +27,7 @@ JOURNAL = "journal"
 START_SOCKET = "start.sock"
 GUARD = "guard"
 NOTIFY = "notify"  # a directory: bind-mounted into a container whose supervisor gave us a NOTIFY_SOCKET
+ATTACHED = "attached"  # there since a container that ran was connected to a network
 END = "end.json"  # how a container ended that is kept; its relay writes it
 FAILURES = ".failures"  # beside the containers, see capsule.state.failures
 END_SLOTS = 127

@@ -66,4 +66,12 @@ COMMANDS = (
         "network disconnect", _MODULE, (2, 2), True, "<name> <container-id>", "disconnect a container",
         (("force", ("force", "f"), FLAG, "", "succeed if it is not connected"),),
     ),
+    (
+        "network reload", _MODULE, (0, -1), True, "[name...]",
+        "make again what a reboot, a removed bridge or a flushed firewall has taken (default: of all networks)", (),
+    ),
+    (
+        "network check", _MODULE, (0, 0), True, "", "compare records, leases, links and rules",
+        (_FORMAT, ("fix", ("fix",), FLAG, "", "repair what can be repaired")),
+    ),
 )

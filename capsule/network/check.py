@@ -1,0 +1,177 @@
+"""check and reload: records and leases against what the kernel has, and back in agreement.
+
+`reload` makes again what a reboot, a removed bridge or a flushed firewall has taken. `check` tells what does not
+agree, and with `fix` repairs what can be repaired without touching a container.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from capsule.errors import CapsuleError, CorruptRecord
+from capsule.linux import links
+from capsule.network import driver as drivers, endpoint as endpoints, interface, netlink, rules
+from capsule.network.store import Networks, State
+
+
+class Finding:
+    """Something that does not agree. `repair` is None where only a person can do something."""
+
+    __slots__ = ("network", "subject", "problem", "repair", "fixed")
+
+    def __init__(self, network: str, subject: str, problem: str, repair: Callable[[], object] | None) -> None:
+        self.network = network
+        self.subject = subject
+        self.problem = problem
+        self.repair = repair
+        self.fixed = False
+
+
+def reload(networks: Networks, name: str) -> None:
+    """Make again whatever a network and its endpoints need on this host. Raises NetworkError, NoSuchNetwork."""
+    record = networks.load(name)
+    driver = drivers.find(record["driver"])
+    driver.create(networks, record)
+    with networks.lock():
+        state = networks.state(name)
+        if endpoints.reclaim(networks, record, state):
+            networks.save_state(name, state)
+    for endpoint in state.endpoints.values():
+        _put_back(record, endpoint)
+        if driver.has_rules:
+            rules.endpoint_up(record, endpoint)
+
+
+def _put_back(record: dict, endpoint: dict) -> None:
+    """Make an endpoint's link a port of its bridge again. One that has gone stays so: its container may have ended."""
+    if not endpoint["host_interface"]:
+        return
+    socket = interface.open_socket()
+    try:
+        link, bridge = links.find(socket, endpoint["host_interface"]), links.find(socket, record["bridge"])
+        if link is not None and bridge is not None and interface.mac_text(link.address) == endpoint["host_mac"]:
+            socket.perform([links.enslave(link.index, bridge.index),
+                            links.change(link.index, no_ipv6=True, isolated=not record["icc"])])
+    except OSError as err:
+        raise interface.failed("put back link", endpoint["host_interface"], err) from err
+    finally:
+        socket.close()
+
+
+def check(networks: Networks, *, is_running: Callable[[str], bool], fix: bool = False) -> list[Finding]:
+    """Compare every network; with `fix` repair what can be. Raises NetworkError."""
+    present = netlink.links()
+    found: list[Finding] = []
+    for name in networks.names():
+        try:
+            record = networks.load(name)
+            state = networks.state(name)
+        except CorruptRecord as err:
+            found.append(Finding(name, "record", str(err), None))
+            continue
+        found += _check_leases(networks, record, state)
+        if record["driver"] == "bridge":
+            found += _check_bridge(networks, record, present)
+            found += _check_ports(networks, record, state, present, is_running)
+    for name in set(networks.stateful()) - set(networks.names()):
+        found.append(Finding(name, "leases", "their network is no more", partial(_forget, networks, name)))
+    if fix:
+        _repair(found)
+    return found
+
+
+def _repair(found: list[Finding]) -> None:
+    for finding in found:
+        if finding.repair is None:
+            continue
+        try:
+            finding.repair()
+            finding.fixed = True
+        except CapsuleError as err:
+            finding.problem += f"; not repaired: {err}"
+
+
+def _check_leases(networks: Networks, record: dict, state: State) -> list[Finding]:
+    name = record["name"]
+    found = [Finding(name, text, "leased to an endpoint that is not there", partial(_reclaim, networks, record))
+             for text, owner in state.leases.items() if owner not in state.endpoints]
+    for endpoint in state.endpoints.values():
+        container = endpoint["container"]
+        if endpoints.is_orphan(networks, endpoint):
+            found.append(Finding(name, container, "the container is no more, its endpoint is still there",
+                                 partial(_reclaim, networks, record)))
+        for text in endpoint["addresses"]:
+            if state.leases.get(text.partition("/")[0]) != endpoint["id"]:
+                found.append(Finding(name, container, f"its address {text} is not leased to it", None))
+    return found
+
+
+def _reclaim(networks: Networks, record: dict) -> None:
+    with networks.lock():
+        state = networks.state(record["name"])
+        if endpoints.reclaim(networks, record, state):
+            networks.save_state(record["name"], state)
+
+
+def _forget(networks: Networks, name: str) -> None:
+    for id in list(networks.state(name).endpoints):
+        endpoints.disconnect(networks, name, id)
+    with networks.lock():
+        networks.remove(name)
+
+
+def _check_bridge(networks: Networks, record: dict, present: dict[str, netlink.Link]) -> list[Finding]:
+    name = record["name"]
+    bridge = present.get(record["bridge"])
+    again = partial(reload, networks, name)
+    if bridge is None:
+        return [Finding(name, record["bridge"], "the bridge is missing", again)]
+    if bridge.kind != "bridge" or not bridge.alias.endswith(record["id"]):
+        return [Finding(name, record["bridge"], "an interface that it has not made has that name", None)]
+    found = []
+    if not bridge.is_up:
+        found.append(Finding(name, record["bridge"], "the bridge is down", again))
+    for entry in record["subnets"]:
+        address = f"{entry['gateway']}/{entry['subnet'].partition('/')[2]}"
+        if address not in bridge.addresses:
+            found.append(Finding(name, record["bridge"], f"the bridge lacks the address {address}", again))
+    return found
+
+
+def _check_ports(networks: Networks, record: dict, state: State, present: dict[str, netlink.Link],
+                 is_running: Callable[[str], bool]) -> list[Finding]:
+    name, found = record["name"], []
+    known = set()
+    for endpoint in state.endpoints.values():
+        known.add(endpoint["host_interface"])
+        link = present.get(endpoint["host_interface"])
+        container = endpoint["container"]
+        if link is None:
+            if is_running(container):
+                found.append(Finding(name, container, f"its link {endpoint['host_interface']} is missing; network "
+                                                      "disconnect and connect make another", None))
+        elif link.mac == endpoint["host_mac"] and (link.master != record["bridge"] or not link.is_up):
+            found.append(Finding(name, container, f"its link {link.name} is no port of the bridge, or is down",
+                                 partial(_put_back, record, endpoint)))
+    for link in present.values():
+        if link.master == record["bridge"] and link.kind == "veth" and link.name not in known:
+            found.append(Finding(name, link.name, "a link on the bridge that is no container's",
+                                 partial(_remove_stray, networks, record, link.name)))
+    return found
+
+
+def _remove_stray(networks: Networks, record: dict, name: str) -> None:
+    """Remove a link that no endpoint has; one that was noted meanwhile is a new container's."""
+    with networks.lock():
+        if name in [endpoint["host_interface"] for endpoint in networks.state(record["name"]).endpoints.values()]:
+            return
+        socket = interface.open_socket()
+        try:
+            link = links.find(socket, name)
+            if link is not None:
+                socket.perform([links.remove(link.index)])
+        except OSError as err:
+            raise interface.failed("remove link", name, err) from err
+        finally:
+            socket.close()
