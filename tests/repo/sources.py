@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from collections.abc import Iterator
@@ -19,10 +20,12 @@ def python_sources(*tops: str) -> list[Path]:
     return sorted(path.relative_to(ROOT) for top in tops for path in (ROOT / top).rglob("*.py"))
 
 
+@functools.cache
 def read(path: Path) -> str:
     return (ROOT / path).read_text(encoding="utf-8")
 
 
+@functools.cache
 def parse(path: Path) -> ast.Module:
     return ast.parse(read(path), str(path))
 
@@ -32,6 +35,7 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@functools.cache
 def own_modules() -> set[str]:
     """Name every module and package of capsule, the Cython ones too."""
     paths = [path.relative_to(ROOT) for pattern in ("*.py", "*.pyx") for path in (ROOT / "capsule").rglob(pattern)]
@@ -54,6 +58,7 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, full if full in known else base
 
 
+@functools.cache
 def layers() -> dict[str, int]:
     """Read docs/architecture.md: package or module → number of its layer."""
     rows = re.findall(r"^\| L(\d) \| ([^|]+) \|", read(Path("docs/architecture.md")), re.MULTILINE)
