@@ -10,7 +10,7 @@ export CAPSULE_REQUIRE ?= root,runtime,stop,noseal,busybox,gcc,podman,buildah,do
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build build-test test test-unit test-all test-engines demo bench bench-engines lint clean
+.PHONY: help bootstrap build build-test test test-unit test-all test-engines test-vm demo bench bench-engines lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,11 @@ test-all: build-test ## run everything there is: stress, fuzzing, sanitizers, ea
 test-engines: bootstrap-engines build ## run podman, Docker, containerd and buildah on capsule, runc and crun
 	@CAPSULE_ENGINES=$${CAPSULE_ENGINES:-capsule,runc,crun} $(PYTEST) tests/engines $(ARGS)
 
+test-vm: bootstrap-test-vm ## run the tests of control groups and ordinary users in guests of every kind: ARGS="WORLD ..."
+	@$(SETUP) build_ext --inplace
+	@$(SETUP) build_launcher --flavours=capsule,capsule-stop
+	@$(PYTHON_OF_TREE) vagrant/test-vm $(ARGS)
+
 demo: bootstrap-demo build ## run a container from the host's busybox and look at it (needs root)
 	@$(PYTHON_OF_TREE) tools/demo
 
@@ -53,7 +58,7 @@ bench-engines: bootstrap-engines build ## compare podman and Docker on capsule, 
 
 lint: bootstrap-lint ## check style: ruff, mypy, clang-format
 	@$(PYTHON_OF_TREE) -m pip install -q --disable-pip-version-check -r requirements-lint.txt
-	@$(PYTHON_OF_TREE) -m ruff check . tools/conformance tools/demo tools/test-all vagrant/rig
+	@$(PYTHON_OF_TREE) -m ruff check . tools/conformance tools/demo tools/test-all vagrant/rig vagrant/test-vm
 	@$(PYTHON_OF_TREE) -m mypy
 	@command -v clang-format >/dev/null || { echo "lint: csrc is not checked: no clang-format" >&2; exit 1; }
 	@clang-format --dry-run --Werror csrc/*.c csrc/*.h

@@ -15,7 +15,7 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
-from helpers import budget, payload as payloads, process, requires as requirements  # noqa: E402 - the path comes first
+from helpers import budget, combos, payload as payloads, process, requires as requirements  # noqa: E402 - the path comes first
 from helpers.bundle import Bundle  # noqa: E402 - the path comes first
 from helpers.leaks import SESSION, Snapshot  # noqa: E402 - the path comes first
 from helpers.runtime import Runtime  # noqa: E402 - the path comes first
@@ -24,6 +24,7 @@ MARKERS = (
     "requires(*names): what the test needs of the machine (tests/helpers/requires.py)",
     "rival(**reasons): how another runtime differs, by its name; under it the test must fail",
     "row(*numbers): the rows of docs/conformance.md whose effect (or refusal) the test asserts",
+    "combo(hierarchy, controller, driver, user): what of helpers/combos.py the test proves",
     "stress: many repetitions; run with -m stress",
 )
 _numbers = itertools.count(1)
@@ -33,15 +34,16 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in MARKERS:
         config.addinivalue_line("markers", line)
     budget.register()
+    combos.register(config)
     process.become_subreaper()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave stress tests to those who ask for them; expect rivals to fail where they differ."""
-    if not config.option.markexpr:
-        chosen = [item for item in items if not item.get_closest_marker("stress")]
-        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-        items[:] = chosen
+    """Leave out stress unless asked for, and other worlds; expect rivals to fail where they differ."""
+    chosen = [item for item in items if (config.option.markexpr or not item.get_closest_marker("stress"))
+              and combos.fits(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
     name = os.path.basename(requirements.binary()[0])
     for item in items:
         for mark in item.iter_markers("rival"):

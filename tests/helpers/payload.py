@@ -15,12 +15,20 @@ SOURCE = ROOT / "tests" / "payload"
 BUILD = ROOT / "build" / "tests"
 
 
+TARGET = BUILD / "payload"
+
+
+def payload_is_fresh() -> bool:
+    """Tell whether the program is there and newer than its sources."""
+    newest = max(path.stat().st_mtime for path in [*SOURCE.glob("*.c"), SOURCE / "payload.h"])
+    return TARGET.exists() and TARGET.stat().st_mtime > newest
+
+
 def build_payload() -> Path:
-    """Compile tests/payload with `gcc -static` unless the program is newer than its sources."""
-    target = BUILD / "payload"
+    """Compile tests/payload with `gcc -static` unless it is fresh."""
+    target = TARGET
     sources = sorted(SOURCE.glob("*.c"))
-    newest = max(path.stat().st_mtime for path in [*sources, SOURCE / "payload.h"])
-    if target.exists() and target.stat().st_mtime > newest:
+    if payload_is_fresh():
         return target
     BUILD.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=BUILD)

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from .errors import RigError
 from .image import GUEST, PYTHON
+from .memory import in_memory
 
 #: What of a .venv serves building and style alone.
 NOT_PACKED = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "Cython", "cython", "pyximport", "wheel", "ruff",
@@ -31,7 +32,7 @@ class Cargo:
     """The archive that the guest unpacks over its root."""
 
     def __init__(self) -> None:
-        self.file = memory("rig-in", 0)
+        self.file = in_memory("rig-in", 0)
         self._tar = tarfile.open(fileobj=self.file, mode="w", format=tarfile.GNU_FORMAT)
         self._now = time.time()
 
@@ -79,7 +80,7 @@ def tree_disk(root: Path) -> BinaryIO:
 
     A disk, since mke2fs unpacks natively what the guest would unpack ten times slower.
     """
-    disk = memory("rig-tree", TREE_SIZE)
+    disk = in_memory("rig-tree", TREE_SIZE)
     with tempfile.TemporaryDirectory(prefix="capsule-rig-") as directory:
         stage = Path(directory)
         _stage(root, stage)
@@ -103,8 +104,11 @@ def _stage(root: Path, stage: Path) -> None:
                 copy = _copy(path, stage / path.relative_to(root))
                 os.utime(copy)  # newer than every source beside it
     packages = root / f".venv/lib/python3.{PYTHON[-2:]}/site-packages"
-    if not packages.is_dir():
+    if not (root / ".venv").is_dir():
         return
+    if not packages.is_dir():
+        raise RigError(f"pack tree: {root}/.venv has not the guest's Python, 3.{PYTHON[-2:]}: "
+                       f"make it anew with PYTHON=python3.{PYTHON[-2:]}, or use --no-tree")
     for path in sorted(packages.iterdir()):
         if re.split(r"[-.]", path.name)[0] not in NOT_PACKED:
             _copy(path, stage / path.relative_to(root))
@@ -127,13 +131,6 @@ def _copy(source: Path, target: Path) -> Path:
         shutil.copy2(source, target)
         target.chmod(0o755 if source.stat().st_mode & 0o100 else 0o644)
     return target
-
-
-def memory(name: str, size: int) -> BinaryIO:
-    """Make a file of size bytes, all holes, that ends with its last descriptor."""
-    file = os.fdopen(os.memfd_create(name, os.MFD_CLOEXEC), "w+b")
-    file.truncate(size)
-    return file
 
 
 def _sources(root: Path) -> Iterator[str]:

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from .errors import RigError
 from .image import Image
+from .memory import in_memory
 
 QEMU = "qemu-system-x86_64"
 PORTS = ("control", "out", "err")
@@ -51,10 +52,9 @@ class Machine:
         theirs = {name: pair[1].fileno() for name, pair in ends.items()}
         inherited = [*theirs.values(), *(file.fileno() for file, _ in disks)]
         argv = ["setpriv", "--pdeathsig", "KILL", "--", *_argv(image, disks, words, memory, processors, log, theirs)]
-        self._errors = log.with_suffix(".qemu")
-        with open(self._errors, "wb") as errors:
-            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
-                                             pass_fds=inherited, start_new_session=True)
+        self._errors = in_memory("rig-errors", 0)
+        self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self._errors, stderr=self._errors,
+                                         pass_fds=inherited, start_new_session=True)
         for _, their in ends.values():
             their.close()
         self._control = b""
@@ -67,7 +67,7 @@ class Machine:
         self._process.wait()
         for port in self._ports.values():
             port.close()
-        self._errors.unlink(missing_ok=True)
+        self._errors.close()
 
     def wait_started(self, seconds: float) -> None:
         """Wait until the guest is about to run the command; raise Silent when it is not in time.
@@ -128,7 +128,8 @@ class Machine:
         return max(waited) / 1e9
 
     def _last_words(self) -> str:
-        said = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        self._errors.seek(0)
+        said = self._errors.read().decode("utf-8", "replace").strip().splitlines()
         return said[-1] if said else f"status {self._process.poll()}"
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import image
-from .cargo import Cargo, memory, tree_disk, unpack
+from .cargo import Cargo, tree_disk, unpack
 from .errors import RigError
 from .machine import Ended, Machine, Overdue, Silent
+from .memory import in_memory
 
 TRIES = 3
 OVERDUE = 124
@@ -55,10 +56,10 @@ def run(options: Options) -> int:
         made = made._replace(initramfs=options.initramfs)
     cargo = _cargo(options)
     log = options.log or _log()
-    words = "loglevel=4"
+    words = "loglevel=6"
     if options.mode == "systemd":
         words += f" systemd.unit=capsule-rig.target systemd.show_status=0 {SYSTEMD_CGROUP[options.cgroup]}"
-    with memory("rig-out", RESULTS) as results, memory("rig-disk", TEST_DISK_SIZE) as disk:
+    with in_memory("rig-out", RESULTS) as results, in_memory("rig-disk", TEST_DISK_SIZE) as disk:
         disk.write(b"capsule test disk\n")
         disk.flush()
         disks = [(cargo.file, True), (results, False), (disk, False)]
