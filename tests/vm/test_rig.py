@@ -103,7 +103,7 @@ def test_output_streams_and_an_overdue_command_is_ended(rig):
 
 
 def test_a_boot_that_does_not_start_is_tried_again(rig):
-    running = rig.start("--no-tree", "--boot-timeout", "40", "--", "echo", "started")
+    running = rig.start("--no-tree", "--boot-timeout", "25", "--", "echo", "started")
     try:
         wait_until(rig.emulators, LONG, "an emulator")
         os.kill(rig.emulators()[0], signal.SIGSTOP)
