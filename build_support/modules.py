@@ -35,7 +35,9 @@ HALF_HOT = ("capsule/cli", "capsule/network", "capsule/image", "capsule/volume",
 BUILT_IN = frozenset({"__future__", "posix", "errno", "_io", "time", "marshal", "sys"})
 
 #: Modules that stay outside the launcher although they lie in a hot package, with the reason.
-COLD: dict[str, str] = {}
+COLD: dict[str, str] = {
+    "capsule/_ext/unpack.pyx": "layers are unpacked by commands that need the standard library anyway",
+}
 
 
 class Module(NamedTuple):

@@ -10,6 +10,7 @@ from capsule.errors import CapsuleError
 from capsule.linux import namespaces
 
 RUNTIME_ROOT = "/run/capsule"
+SYSTEM_STORAGE = "/var/lib/capsule/storage"  # of images
 
 
 def absolute(path: str) -> str:
@@ -81,3 +82,17 @@ def runtime_root(invocation: Invocation) -> str:
     from capsule.state import roots
 
     return roots.private_root(private)
+
+def storage_root(invocation: Invocation) -> str:
+    """Return the directory of the images: below --root if that is given, or this user's own.
+
+    No container's id begins with a full stop, so the directory stands beside those of containers.
+    """
+    given = invocation.globals["root"]
+    if given:
+        return absolute(given) + "/.storage"
+    if posix.geteuid() == 0 and namespaces.is_initial_user():
+        return SYSTEM_STORAGE
+    data = posix.environ.get(b"XDG_DATA_HOME", b"").decode("utf-8", "surrogateescape")
+    home = posix.environ.get(b"HOME", b"").decode("utf-8", "surrogateescape")
+    return (data if data.startswith("/") else f"{home}/.local/share") + "/capsule/storage"

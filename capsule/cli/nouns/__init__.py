@@ -9,7 +9,7 @@ The scanner runs only the commands of `LINKED`, whose modules the launcher has; 
 
 from __future__ import annotations
 
-NOUNS: tuple[str, ...] = ("network",)
+NOUNS: tuple[str, ...] = ("image", "network")
 ENGINE: tuple[str, ...] = ()
 LINKED: frozenset[str] = frozenset()
 

@@ -1,0 +1,62 @@
+"""image list, get, history: what the store has."""
+
+from __future__ import annotations
+
+from capsule.cli import output, tables
+from capsule.cli.paths import storage_root
+from capsule.cli.scanner import Invocation
+from capsule.errors import CapsuleError
+from capsule.image import names, views
+from capsule.image.store import Store
+
+_SHORT = 12
+
+
+def run(invocation: Invocation) -> int:
+    """Print what was asked for. Raises CapsuleError."""
+    store = Store(storage_root(invocation))
+    {"image list": _list, "image get": _get, "image history": _history}[invocation.command](store, invocation)
+    return 0
+
+
+def _list(store: Store, invocation: Invocation) -> None:
+    options = invocation.options
+    rows = views.rows(store)
+    if invocation.positionals:
+        wanted = names.spellings(names.parse(invocation.positionals[0]))
+        tagged = ":" in invocation.positionals[0].rpartition("/")[2]
+        rows = [row for row in rows if row["name"] in wanted
+                or not tagged and row["name"].rpartition(":")[0] in [word.rpartition(":")[0] for word in wanted]]
+    if _format(options["format"]) == "json":
+        output.print_json(rows, pretty=True)
+        return
+    short = (lambda digest: digest) if options["no_trunc"] else (lambda digest: digest.partition(":")[2][:_SHORT])
+    if options["quiet"]:
+        output.print_out("".join(f"{id}\n" for id in dict.fromkeys(short(row["id"]) for row in rows)))
+        return
+    head = ["ID", "LAYER_ID", "CREATED", "SIZE", "NAME"] + ["DIGEST"] * options["digests"]
+    cells = [[short(row["id"]), short(row["layer_id"]), row["created"], views.size_text(row["size"]),
+              row["name"] or "<none>", *[row["digest"]] * options["digests"]] for row in rows]
+    output.print_out(tables.layout([head, *cells]))
+
+
+def _get(store: Store, invocation: Invocation) -> None:
+    output.print_json([views.details(store, store.find(ref)) for ref in invocation.positionals], pretty=True)
+
+
+def _history(store: Store, invocation: Invocation) -> None:
+    options = invocation.options
+    steps = views.history(store.find(invocation.positionals[0]))
+    if _format(options["format"]) == "json":
+        output.print_json(steps, pretty=True)
+        return
+    cut = 10**6 if options["no_trunc"] else 60
+    rows = [[step["created"], step["created_by"][:cut].replace("\n", " ").replace("\t", " ") or "-",
+             views.size_text(step["size"]), step["comment"]] for step in steps]
+    output.print_out(tables.layout([["CREATED", "CREATED BY", "SIZE", "COMMENT"], *rows]))
+
+
+def _format(word: str) -> str:
+    if word not in ("", "table", "json"):
+        raise CapsuleError("print as", repr(word), "table and json are the formats")
+    return word or "table"

@@ -1,0 +1,43 @@
+"""The table of `capsule image`: docs/images.md."""
+
+from __future__ import annotations
+
+from capsule.cli.grammar import FLAG, TEXT, TEXTS
+
+SUMMARY = "images: what containers are made of"
+ALIASES = {"ls": "list", "rm": "delete", "inspect": "get"}
+
+_QUIET = ("quiet", ("quiet", "q"), FLAG, "", "print ids only")
+_JSON = ("format", ("format", "f"), TEXT, "FORMAT", "table (default) or json")
+_CHANGES = (
+    ("change", ("change", "c"), TEXTS, "INSTRUCTION", "apply 'ENTRYPOINT [\"/app\"]', 'ENV A=b' or the like"),
+    ("message", ("message", "m"), TEXT, "TEXT", "comment in the image's history"),
+)
+
+COMMANDS = (
+    ("image create", "cmd_image_bring", (2, 2), True, "<name> <tar>", "make an image of a root file system's tar", ()),
+    ("image import", "cmd_image_bring", (1, 2), True, "<tar> [name]", "as create, with a configuration", _CHANGES),
+    (
+        "image list", "cmd_image_show", (0, 1), True, "[name]", "list images",
+        (
+            _QUIET, _JSON,
+            ("no_trunc", ("no-trunc",), FLAG, "", "print whole ids"),
+            ("digests", ("digests",), FLAG, "", "add the DIGEST column, of manifests"),
+        ),
+    ),
+    ("image get", "cmd_image_show", (1, -1), True, "<image...>", "print all that is known of images, as JSON", ()),
+    (
+        "image history", "cmd_image_show", (1, 1), True, "<image>", "tell how an image was made, the last step first",
+        (_JSON, ("no_trunc", ("no-trunc",), FLAG, "", "print whole commands")),
+    ),
+    ("image tag", "cmd_image_change", (2, 2), True, "<image> <name>", "give an image a further name", ()),
+    (
+        "image delete", "cmd_image_change", (1, -1), True, "<image...>", "remove names, and images with their last one",
+        (("force", ("force", "f"), FLAG, "", "also where it has several names or is in use; fine when there is none"),),
+    ),
+    (
+        "image prune", "cmd_image_change", (0, 0), True, "", "remove images without a name that nobody uses",
+        (("all", ("all", "a"), FLAG, "", "also those that have names"),
+         ("force", ("force", "f"), FLAG, "", "accepted; nothing is asked")),
+    ),
+)
