@@ -147,6 +147,16 @@ static int open_dir(const struct capsule_unpack *u, const char *path)
 					CAPSULE_RESOLVE_BENEATH);
 }
 
+/* Open one directory on the way, by its name in the one above; a link there is the root's matter. */
+static int open_step(const struct capsule_unpack *u, int up_fd, const char *name, const char *path)
+{
+	int fd = openat(up_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd >= 0)
+		return fd;
+	return errno == ELOOP || errno == ENOTDIR ? open_dir(u, path) : -errno;
+}
+
 /* Make the missing directories of a path, one after the other, and open the last. */
 static int make_way(struct capsule_unpack *u, char *path)
 {
@@ -158,10 +168,10 @@ static int make_way(struct capsule_unpack *u, char *path)
 		bool last = *end == '\0';
 
 		*end = '\0';
-		fd = open_dir(u, path);
+		fd = open_step(u, up_fd, name, path);
 		if (fd == -ENOENT || fd == -ENOTDIR) {
 			error = make_implied(u, up_fd, name, path);
-			fd = error < 0 ? error : open_dir(u, path);
+			fd = error < 0 ? error : open_step(u, up_fd, name, path);
 		}
 		close(up_fd);
 		up_fd = fd;

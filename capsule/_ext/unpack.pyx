@@ -83,6 +83,11 @@ cdef class Unpacker:
     def __dealloc__(self):
         capsule_unpack_free(self.unpack)
 
+    def close(self):
+        """Close what is open, whatever state the archive is in; nothing may follow."""
+        capsule_unpack_free(self.unpack)
+        self.unpack = NULL
+
     def feed(self, const unsigned char[::1] data):
         """Take the next bytes of the archive.
 
@@ -90,7 +95,7 @@ cdef class Unpacker:
         """
         cdef int ret
         cdef size_t size = data.shape[0]
-        if size:
+        if size and self.unpack:
             with nogil:
                 ret = capsule_unpack_feed(self.unpack, &data[0], size)
             self._check(ret)
@@ -98,6 +103,8 @@ cdef class Unpacker:
     def finish(self):
         """End the archive, and return (members, bytes, devices left out, attributes left out, opaque at its root)."""
         cdef int ret
+        if not self.unpack:
+            raise ValueError("closed")
         with nogil:
             ret = capsule_unpack_finish(self.unpack)
         self._check(ret)

@@ -83,6 +83,7 @@ def runtime_root(invocation: Invocation) -> str:
 
     return roots.private_root(private)
 
+
 def storage_root(invocation: Invocation) -> str:
     """Return the directory of the images: below --root if that is given, or this user's own.
 

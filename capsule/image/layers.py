@@ -136,10 +136,10 @@ def take(
     if copy_to:
         copy_fd = os.open(copy_to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     fds: list[int] = []
+    unpacker = None
     try:
         for path in [directory, *reversed(lower or [])] if directory else []:
             fds.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
-        unpacker = None
         if directory:
             unpacker = unpack.Unpacker(fds[0], lower_fds=fds[1:], flags=flags, entries=ENTRIES_MAX, bytes=BYTES_MAX,
                                        file_size=FILE_MAX)
@@ -147,6 +147,8 @@ def take(
     except OSError as err:
         raise ImageError("unpack layer", err.strerror or "", os.strerror(err.errno or 0).lower()) from err
     finally:
+        if unpacker is not None:
+            unpacker.close()
         for fd in [*fds, copy_fd]:
             if fd >= 0:
                 os.close(fd)
