@@ -114,10 +114,14 @@ class Builder:
         return staged if os.path.isdir(staged) else f"{self.root}/{LAYERS}/{chain}/{DIFF}"
 
 
-def compose(builder: Builder, config: dict) -> Made:
-    """Make an image of a builder's layers and a configuration, whose rootfs is filled in. Raises OSError."""
-    config["rootfs"] = {"type": "layers", "diff_ids": [layer["diff_id"] for layer in builder.layers]}
-    data = json.dumps(config, separators=(",", ":"), sort_keys=True).encode()
+def compose(builder: Builder, config: dict, data: bytes = b"") -> Made:
+    """Make an image of a builder's layers and a configuration; data: its text, where it is not to be written anew.
+
+    Raises OSError.
+    """
+    if not data:
+        config["rootfs"] = {"type": "layers", "diff_ids": [layer["diff_id"] for layer in builder.layers]}
+        data = json.dumps(config, separators=(",", ":"), sort_keys=True).encode()
     id = builder.staging.add_blob(data)
     manifest = {
         "schemaVersion": 2,

@@ -121,7 +121,7 @@ class Staging:
         self.root = root
         self.keep = False  # what is there, for a later try
         self.path = f"{root}/{STAGING}/{name or secrets.token_hex(12)}"
-        self._fd = self._enter()
+        self.fd = self._enter()
 
     def _enter(self) -> int:
         while True:
@@ -168,13 +168,15 @@ class Staging:
                 with contextlib.suppress(OSError):  # `system check` finds what could not be removed
                     remove_tree(self.path)
         finally:
-            os.close(self._fd)
+            os.close(self.fd)
 
 
-def abandoned(root: str) -> list[str]:
-    """List the staging areas whose makers are gone."""
+def abandoned(root: str, *, resumable: bool) -> list[str]:
+    """List the staging areas whose makers are gone; resumable: also those that a later pull would go on with."""
     found = []
     for name in sorted(os.listdir(f"{root}/{STAGING}")):
+        if name.startswith("pull-") and not resumable:
+            continue
         path = f"{root}/{STAGING}/{name}"
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -16,18 +16,18 @@ class Progress:
     """Steps of one command, told on standard error."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
+        self.quiet = quiet
         self._terminal = os.isatty(_FD)
 
     def line(self, text: str) -> None:
         """Tell a step."""
-        if not self._quiet:
+        if not self.quiet:
             self._write(f"{text}\n")
 
     def layer(self, number: int, count: int, descriptor: dict) -> Callable[[int], None] | None:
         """Tell that a layer is unpacked now; returns what is told how many of its bytes were read."""
         name = f"layer {number + 1}/{count} {descriptor['digest'].rpartition(':')[2][:12]}"
-        if not self._terminal or self._quiet:
+        if not self._terminal or self.quiet:
             self.line(f"unpacking {name} ({descriptor['size'] / _MB:.1f} MB)")
             return None
         return self._bar(f"unpacking {name}", descriptor["size"])

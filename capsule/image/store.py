@@ -138,19 +138,19 @@ class Store:
             going = {entry["id"] for entry in entries
                      if (all_unused or entry["id"] not in named) and not self.holders(entry["id"])}
             self._write_index([entry for entry in entries if entry["id"] not in going])
-        freed = self.collect()
+        freed = self.collect(resumable=True)
         return sorted(going), freed
 
-    def collect(self) -> int:
+    def collect(self, *, resumable: bool = False) -> int:
         """Remove blobs, layers and records that no image needs, and what makers that died have staged.
 
-        Returns the bytes freed. Raises ImageError.
+        resumable: also what a pull that was interrupted would go on with. Returns the bytes freed. Raises ImageError.
         """
         try:
             with Staging(self.root) as trash:
                 with layout.locked(self.root):
                     freed = self._move_out(trash)
-                for path in layout.abandoned(self.root):
+                for path in layout.abandoned(self.root, resumable=resumable):
                     layout.remove_tree(path)
         except OSError as err:
             raise ImageError("collect", err.filename or self.root, errno=err.errno) from err

@@ -13,6 +13,13 @@ _CHANGES = (
     ("change", ("change", "c"), TEXTS, "INSTRUCTION", "apply 'ENTRYPOINT [\"/app\"]', 'ENV A=b' or the like"),
     ("message", ("message", "m"), TEXT, "TEXT", "comment in the image's history"),
 )
+_ACCESS = (
+    ("creds", ("creds",), TEXT, "USER[:PASSWORD]", "credentials for this call"),
+    ("authfile", ("authfile",), TEXT, "FILE", "file of credentials, as podman and skopeo keep it"),
+    ("tls_verify", ("tls-verify",), TEXT, "true|false", "whether the registry must be reached by verified HTTPS"),
+)
+_SILENT = ("quiet", ("quiet", "q"), FLAG, "", "tell nothing of the progress")
+_PLATFORM = ("platform", ("platform",), TEXT, "OS/ARCH[/VARIANT]", "image for another machine, such as linux/arm64")
 
 COMMANDS = (
     ("image create", "cmd_image_bring", (2, 2), True, "<name> <tar>", "make an image of a root file system's tar", ()),
@@ -30,6 +37,34 @@ COMMANDS = (
         "image history", "cmd_image_show", (1, 1), True, "<image>", "tell how an image was made, the last step first",
         (_JSON, ("no_trunc", ("no-trunc",), FLAG, "", "print whole commands")),
     ),
+    (
+        "image load", "cmd_image_archive", (0, 0), True, "", "bring in the images of an archive, OCI's or docker's",
+        (("input", ("input", "i"), TEXT, "FILE", "read FILE instead of standard input"), _SILENT, _PLATFORM),
+    ),
+    (
+        "image save", "cmd_image_archive", (1, -1), True, "<image...>", "write images as an archive",
+        (
+            ("output", ("output", "o"), TEXT, "FILE", "write FILE instead of standard output"),
+            ("format", ("format",), TEXT, "FORMAT", "oci-archive (default) or docker-archive"),
+        ),
+    ),
+    (
+        "image pull", "cmd_image_registry", (1, 1), True, "<name>", "fetch an image from a registry",
+        (*_ACCESS, _SILENT, _PLATFORM),
+    ),
+    (
+        "image push", "cmd_image_registry", (1, 2), True, "<image> [name]", "send an image to a registry",
+        (*_ACCESS, _SILENT),
+    ),
+    (
+        "image login", "cmd_image_registry", (1, 1), True, "<registry>", "keep credentials for a registry",
+        (
+            ("username", ("username", "u"), TEXT, "NAME", "user name"),
+            ("password_stdin", ("password-stdin",), FLAG, "", "read the password from standard input"),
+            *_ACCESS[1:],
+        ),
+    ),
+    ("image logout", "cmd_image_registry", (1, 1), True, "<registry>", "forget credentials", _ACCESS[1:]),
     ("image tag", "cmd_image_change", (2, 2), True, "<image> <name>", "give an image a further name", ()),
     (
         "image delete", "cmd_image_change", (1, -1), True, "<image...>", "remove names, and images with their last one",
