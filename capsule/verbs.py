@@ -29,17 +29,18 @@ def _first_process(options: dict):
 def create(root: str, id: str, *, bundle: str, pid_file: str | None = None, console_socket: str | None = None,
            pidfd_socket: str | None = None, preserve_fds: int = 0, no_pivot: bool = False,
            no_new_keyring: bool = False, systemd_cgroup: bool = False, cgroup_access: str = "",
-           network: dict | None = None) -> None:
+           network: dict | None = None, config=None, overlay: dict | None = None) -> None:
     """Create a container from a bundle; its first process waits for start.
 
-    network: what runtime.networking.Networking takes; None leaves the network of the config.
+    network: what runtime.networking.Networking takes; None leaves the network of the config. config replaces the
+    bundle's config.json (spec.model.Config); overlay, its root (rootfs.plan.overlay).
     """
-    container = _making_factory(root).create(id, bundle=bundle)
+    container = _making_factory(root).create(id, config, bundle=bundle)
     container.create(_first_process({
         "pid_file": pid_file, "console_socket": console_socket, "pidfd_socket": pidfd_socket,
         "preserve_fds": preserve_fds, "no_pivot": no_pivot, "no_new_keyring": no_new_keyring,
         "systemd_cgroup": systemd_cgroup, "cgroup_access": cgroup_access, "network": network,
-        "detach": True,
+        "detach": True, "overlay": overlay,
     }))
     container.close()
 
@@ -58,16 +59,20 @@ def start(root: str, id: str) -> None:
 def run(root: str, id: str, *, bundle: str, pid_file: str | None = None, console_socket: str | None = None,
         pidfd_socket: str | None = None, preserve_fds: int = 0, no_pivot: bool = False, no_new_keyring: bool = False,
         systemd_cgroup: bool = False, cgroup_access: str = "", detach: bool = False, keep: bool = False,
-        report_fd: int = -1, timeout_ms: int = 0, kill_after_ms: int = 0, network: dict | None = None) -> int:
-    """Create and start a container; in the foreground this process becomes the relay and does not return."""
+        report_fd: int = -1, timeout_ms: int = 0, kill_after_ms: int = 0, network: dict | None = None, config=None,
+        overlay: dict | None = None, finish=None) -> int:
+    """Create and start a container; in the foreground this process becomes the relay and does not return.
+
+    `config` and `overlay` as in create; `finish(plan, container)` changes the relay's plan.
+    """
     from capsule.runtime import relay
 
-    container = _making_factory(root).create(id, bundle=bundle)
+    container = _making_factory(root).create(id, config, bundle=bundle)
     container.create(_first_process({
         "pid_file": pid_file, "console_socket": console_socket, "pidfd_socket": pidfd_socket,
         "preserve_fds": preserve_fds, "no_pivot": no_pivot, "no_new_keyring": no_new_keyring,
         "systemd_cgroup": systemd_cgroup, "cgroup_access": cgroup_access, "network": network,
-        "detach": detach,
+        "detach": detach, "overlay": overlay,
     }))
     try:
         container.start()
@@ -87,6 +92,8 @@ def run(root: str, id: str, *, bundle: str, pid_file: str | None = None, console
     plan.timeout_ms, plan.kill_after_ms = timeout_ms, kill_after_ms
     if container.notify is not None:
         plan.notify_inner_fd, plan.notify_outer_fd = container.notify.inner_fd, container.notify.outer_fd
+    if finish is not None:
+        finish(plan, container)
     container.close()
     relay.become(plan)
     return 1

@@ -397,6 +397,22 @@ int capsule_mountapi_reconfigure(int mount_fd, const struct capsule_mount_new *n
 
 /* ---- the root --------------------------------------------------------------------------------- */
 
+/*
+ * What still lay on the old root would now lie on the new one: "/.." leads there, and so to the host.
+ * Linux before 5.8 cannot tell mounts apart.
+ */
+static int check_nothing_above_root(void)
+{
+	struct statx root, above;
+
+	if (statx(AT_FDCWD, "/", 0, STATX_MNT_ID, &root) < 0 ||
+	    statx(AT_FDCWD, "/..", 0, STATX_MNT_ID, &above) < 0)
+		return -errno;
+	if (root.stx_mask & above.stx_mask & STATX_MNT_ID && root.stx_mnt_id != above.stx_mnt_id)
+		return -EBUSY;
+	return 0;
+}
+
 int capsule_mountapi_pivot(int root_fd, int proc_fd)
 {
 	int result = 0, old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -413,7 +429,7 @@ int capsule_mountapi_pivot(int root_fd, int proc_fd)
 	if (result == 0 && (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0))
 		result = -errno;
 	close(old);
-	return result;
+	return result < 0 ? result : check_nothing_above_root();
 }
 
 int capsule_mountapi_chroot(int root_fd)

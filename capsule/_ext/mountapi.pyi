@@ -2,6 +2,9 @@
 Attr = tuple[int, int, bool, bool, int, int, tuple[int, ...]]
 
 KEEP: Attr
+#: Options of an overlay.
+USERXATTR: int
+VOLATILE: int
 
 def place_new(
     target_fd: int,
@@ -16,6 +19,17 @@ def place_new(
     copy_up: bool = False,
     pid_namespace: int = 0,
     idmap: int = 0,
+) -> int: ...
+def place_overlay(
+    target_fd: int,
+    root_fd: int,
+    path: str,
+    lower: list[int],
+    upper: int,
+    work: int,
+    flags: int,
+    attr: int,
+    proc_fd: int = -1,
 ) -> int: ...
 def place_bind(
     target_fd: int,

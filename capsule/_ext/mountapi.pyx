@@ -1,4 +1,4 @@
-# distutils: sources = csrc/mountapi.c csrc/copyup.c csrc/copyup_inode.c csrc/copyup_links.c csrc/idmap.c csrc/mountinside.c csrc/mountlegacy.c csrc/openbeneath.c csrc/fdpass.c csrc/proc.c
+# distutils: sources = csrc/mountapi.c csrc/copyup.c csrc/copyup_inode.c csrc/copyup_links.c csrc/idmap.c csrc/mountinside.c csrc/mountlegacy.c csrc/openbeneath.c csrc/overlay.c csrc/fdpass.c csrc/proc.c
 # cython: language_level=3
 """Mounts by file descriptor: csrc/mountapi.h."""
 
@@ -52,8 +52,24 @@ cdef extern from "mountapi.h" nogil:
     int64_t capsule_mountapi_fs_type(int fd) noexcept
     int capsule_mountapi_is_mount_root(int fd) noexcept
 
+cdef extern from "overlay.h" nogil:
+    int CAPSULE_OVERLAY_USERXATTR
+    int CAPSULE_OVERLAY_VOLATILE
+    struct capsule_overlay:
+        const int *lower
+        size_t lower_count
+        int upper
+        int work
+        unsigned int flags
+    int capsule_overlay_place(const capsule_mount_target *target, const capsule_overlay *overlay, uint64_t attr,
+                              char *message, size_t size) noexcept
+
 cdef enum:
     MAX_PROPAGATIONS = 8
+    MAX_LAYERS = 500  # what overlayfs takes
+
+USERXATTR = CAPSULE_OVERLAY_USERXATTR
+VOLATILE = CAPSULE_OVERLAY_VOLATILE
 
 #: An attribute change: (set, clear, replace, keep_atime, rec_set, rec_clear, propagations); mountapi.h says how.
 KEEP = (0, 0, False, True, 0, 0, ())
@@ -125,6 +141,33 @@ def place_new(int target_fd, int root_fd, str path, str fstype, str source, tupl
     message[0] = 0
     with nogil:
         ret = capsule_mountapi_place_new(&target, &new_mount, &flags, message, sizeof(message))
+    if ret < 0 and message[0]:
+        raise OSError(-ret, message.decode("utf-8", "replace"), path)
+    return check(ret, "mount", path)
+
+
+def place_overlay(int target_fd, int root_fd, str path, list lower, int upper, int work, unsigned int flags,
+                  uint64_t attr, int proc_fd=-1):
+    """Mount an overlay of layers given by fds on a target; returns an fd of its root.
+
+    lower: the topmost first. upper, work: -1 for none. flags: USERXATTR, VOLATILE. The OSError's text is the kernel's
+    own message where it gives one.
+    """
+    cdef capsule_mount_target target
+    cdef capsule_overlay overlay
+    cdef int fds[MAX_LAYERS]
+    cdef char message[256]
+    cdef bytes c_path = encoded(path)
+    cdef int ret
+    if len(lower) > MAX_LAYERS:
+        raise OSError(7, f"mount: more than {MAX_LAYERS} layers", path)
+    for index, fd in enumerate(lower):
+        fds[index] = fd
+    target.target_fd, target.root_fd, target.path, target.proc_fd = target_fd, root_fd, c_path, proc_fd
+    overlay.lower, overlay.lower_count, overlay.upper, overlay.work = fds, len(lower), upper, work
+    overlay.flags = flags
+    with nogil:
+        ret = capsule_overlay_place(&target, &overlay, attr, message, sizeof(message))
     if ret < 0 and message[0]:
         raise OSError(-ret, message.decode("utf-8", "replace"), path)
     return check(ret, "mount", path)

@@ -27,7 +27,7 @@ class Context:
 
     __slots__ = (
         "rootfs_path", "root_fd", "proc_fd", "request_source", "deferred", "console_master", "console_slave",
-        "switch", "pid_namespace", "idmaps",
+        "switch", "pid_namespace", "idmaps", "attached",
     )  # fmt: skip
 
     def __init__(self, rootfs_path: str, proc_fd: int = -1, request_source=None,
@@ -43,6 +43,7 @@ class Context:
         self.switch = PIVOT
         # Of a pid namespace that was joined: this process is not in it, its children are.
         self.pid_namespace = pid_namespace
+        self.attached = 0  # mounts that rootfs.overlay is to take away again
         self.idmaps: list[int] = []  # fds of the user namespaces of RootfsPlan.idmaps; R's
 
     def close(self) -> None:
@@ -117,7 +118,7 @@ class PrepareTree(Operation):
                 posix.close(tree)
             if self.parent:
                 # pivot_root refuses a shared parent, and through one the container's mounts would travel.
-                root = _open_rootfs(ctx)
+                root = open_rootfs(ctx)
                 try:
                     mountapi.propagate_parent(root, self.parent, fallback_proc(ctx))
                 finally:
@@ -136,7 +137,7 @@ def fallback_proc(ctx: Context) -> int:
     return ctx.proc_fd
 
 
-def _open_rootfs(ctx: Context) -> int:
+def open_rootfs(ctx: Context) -> int:
     """Open the directory that becomes the root; never through a link."""
     flags = openbeneath.O_PATH | openbeneath.O_DIRECTORY | openbeneath.O_NOFOLLOW
     return openbeneath.open_host(ctx.rootfs_path, flags)
@@ -170,7 +171,7 @@ class MountRoot(Operation):
 def _bind_root(ctx: Context, host: int) -> int:
     """Bind the root onto itself and return the fd of the mount."""
     try:
-        root = _open_rootfs(ctx)
+        root = open_rootfs(ctx)
     except OSError as err:
         if err.errno != errno.EACCES or ctx.request_source is None:
             raise
@@ -197,7 +198,7 @@ class OpenRoot(Operation):
     def execute(self, ctx: Context) -> None:
         try:
             fallback_proc(ctx)
-            ctx.root_fd = _open_rootfs(ctx)
+            ctx.root_fd = open_rootfs(ctx)
         except OSError as err:
             raise failed("open the root", ctx.rootfs_path, err) from err
         ctx.switch = CHROOT

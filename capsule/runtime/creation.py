@@ -66,7 +66,13 @@ def draw(container, process) -> Blueprint:
 
         blueprint.rootless = rootless.Rootless(config)
     blueprint.bundle = container.bundle
-    blueprint.rootfs_path = check_rootfs(container.bundle, config.root_path)
+    if process.overlay is None:
+        blueprint.rootfs_path = check_rootfs(container.bundle, config.root_path)
+    else:
+        from capsule.rootfs.plan import overlay
+
+        overlay.check(process.overlay)
+        blueprint.rootfs_path = f"{container.root}/{container.id}"  # what the overlay will cover, in its own namespace
     spec = config.process
     console.check(spec is not None and spec.terminal, process)
     if blueprint.rootless is None and not process.cgroup_access:
@@ -97,6 +103,7 @@ def draw(container, process) -> Blueprint:
         console=spec is not None and spec.terminal,
         cgroup_mounts=blueprint.manager.mounts_for_container(), no_pivot=process.no_pivot,
         gids=config.gid_mappings or (blueprint.rootless.own_gids() if blueprint.rootless is not None else ()),
+        overlay=process.overlay,
     )
     _draw_rarities(container.id, blueprint)
     return blueprint
@@ -362,6 +369,8 @@ def _record_of(container, blueprint: Blueprint, pid: int):
         "private_pids": "pid" in blueprint.namespaces.new,
         "has_process": config.process is not None,
     }
+    if blueprint.process.overlay is not None:
+        record.extra["overlay"] = {key: blueprint.process.overlay[key] for key in ("lower", "upper", "work")}
     if container.notify is not None:
         record.extra["notify"] = True
     if container.network is not None and container.network.endpoints:

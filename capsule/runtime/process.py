@@ -16,7 +16,7 @@ class Process:
     __slots__ = (
         "args", "env", "cwd", "init", "detach", "id", "spec", "console_socket", "pidfd_socket", "pid_file",
         "preserve_fds", "network", "no_pivot", "no_new_keyring", "systemd_cgroup", "cgroup_access", "additional_gids",
-        "caps", "user", "tty", "cgroup", "ignore_paused", "no_new_privs", "apparmor", "process_label",
+        "caps", "user", "tty", "cgroup", "ignore_paused", "no_new_privs", "apparmor", "process_label", "overlay",
     )
 
     def __init__(self, args: list[str] | None = None, *, env: list[str] | None = None, cwd: str | None = None,
@@ -37,6 +37,7 @@ class Process:
         self.no_new_keyring = False
         self.systemd_cgroup = False  # let systemd make the cgroups
         self.cgroup_access = ""  # a word of runtime.cgroup_access; "": as who we are
+        self.overlay: dict | None = None  # layers instead of the bundle's root: rootfs.plan.overlay
         # exec only
         self.additional_gids: list[int] = []
         self.caps: list[str] = []

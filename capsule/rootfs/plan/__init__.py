@@ -64,6 +64,10 @@ def from_data(data: tuple) -> RootfsPlan:
     """Rebuild a plan from `RootfsPlan.to_data`."""
     types = _operation_types()
     path, prepare, finish, idmaps = data
+    if any([row[0] == "MountOverlay" for row in prepare]):
+        from capsule.rootfs import overlay
+
+        types["MountOverlay"] = overlay.MountOverlay
     return RootfsPlan(
         path, [types[row[0]](*row[1:]) for row in prepare], [types[row[0]](*row[1:]) for row in finish], list(idmaps)
     )
@@ -79,10 +83,11 @@ def make(
     cgroup_mounts: list[tuple[str, str, str]],
     no_pivot: bool = False,
     gids: list[tuple[int, int, int]] | tuple = (),
+    overlay: dict | None = None,
 ) -> RootfsPlan:
     """Plan the root file system of a checked config; `gids` is the map of who mounts, empty where there is none.
 
-    Raises SpecError, MountError, Unsupported.
+    `overlay`: the root is no directory but these layers (rootfs.plan.overlay). Raises SpecError, MountError, Unsupported.
     """
     if not has_mount_ns:
         _check_shared_tree(config)
@@ -90,7 +95,12 @@ def make(
     planner = Planner(bundle, in_userns, namespaces, cgroup_mounts, config.mount_label, gids)
     for index, mount in enumerate(config.mounts):
         planner.add(mount, f"mounts[{index}]")
-    prepare = _root_steps(config, has_mount_ns, no_pivot) + planner.prepare
+    prepare = _root_steps(config, has_mount_ns, no_pivot)
+    if overlay is not None:
+        from capsule.rootfs.plan import overlay as overlays
+
+        prepare[-1] = overlays.make(overlay, prepare[-1], in_userns=in_userns)
+    prepare += planner.prepare
     finish: list[Operation] = []
     if not _brings_dev(config):
         prepare.append(devices.MakeDevices(devices.plan(config.devices), in_userns))
