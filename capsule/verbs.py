@@ -247,6 +247,19 @@ def stats(root: str, id: str) -> dict:
         container.close()
 
 
+def usage(root: str, id: str) -> dict:
+    """What a container, ended or not, has used: cpu_ns and memory_peak in bytes, None where nobody counted."""
+    from capsule.cgroups import stats as cgroup_stats
+
+    container = Factory(root).load(id)
+    try:
+        found = cgroup_stats.collect(container.record.cgroup_paths)
+    finally:
+        container.close()
+    return {"cpu_ns": found.get("cpu", {}).get("usage", {}).get("total"),
+            "memory_peak": found.get("memory", {}).get("usage", {}).get("max")}
+
+
 def watch(root: str, id: str, *, interval_ns: int, emit) -> None:
     """Call `emit(type, data)` for statistics at intervals and each lack of memory, until the container ends."""
     from capsule.runtime import events

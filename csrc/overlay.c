@@ -23,11 +23,23 @@ static int config_flag(int fs_fd, const char *key)
 	return syscall(SYS_fsconfig, fs_fd, FSCONFIG_SET_FLAG, key, NULL, 0) < 0 ? -errno : 0;
 }
 
+static int config_word(int fs_fd, const char *key, const char *value)
+{
+	return syscall(SYS_fsconfig, fs_fd, FSCONFIG_SET_STRING, key, value, 0) < 0 ? -errno : 0;
+}
+
 static int config_flags(int fs_fd, unsigned int flags)
 {
 	int result = 0;
 
-	if (flags & CAPSULE_OVERLAY_USERXATTR)
+	/* A kernel's own choice: with either, the upper layer alone does not tell what changed. A
+	 * user namespace gets neither. */
+	if (!(flags & CAPSULE_OVERLAY_USERXATTR)) {
+		result = config_word(fs_fd, "redirect_dir", "off");
+		if (result == 0)
+			result = config_word(fs_fd, "metacopy", "off");
+	}
+	if (result == 0 && flags & CAPSULE_OVERLAY_USERXATTR)
 		result = config_flag(fs_fd, "userxattr");
 	if (result == 0 && flags & CAPSULE_OVERLAY_VOLATILE)
 		result = config_flag(fs_fd, "volatile");
@@ -105,8 +117,10 @@ static size_t name_layers(const struct capsule_overlay *overlay, char *data)
 			1;
 		size += (size_t)sprintf(data + size, "workdir=/proc/self/fd/%d", overlay->work) + 1;
 	}
-	if (overlay->flags & CAPSULE_OVERLAY_USERXATTR)
-		size += (size_t)sprintf(data + size, "userxattr") + 1;
+	size += (size_t)sprintf(data + size, overlay->flags & CAPSULE_OVERLAY_USERXATTR
+						     ? "userxattr"
+						     : "redirect_dir=off") +
+		1;
 	if (overlay->flags & CAPSULE_OVERLAY_VOLATILE)
 		size += (size_t)sprintf(data + size, "volatile") + 1;
 	return size;

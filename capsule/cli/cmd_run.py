@@ -6,6 +6,7 @@ from capsule import verbs
 from capsule.cli.paths import making_options, runtime_root
 from capsule.cli.refusals import check_cgroup_choices
 from capsule.cli.scanner import Invocation
+from capsule.cli.time_limits import milliseconds
 from capsule.errors import CapsuleError, Unsupported
 
 
@@ -31,15 +32,5 @@ def _time_limit(options: dict) -> tuple[int, int]:
         raise Unsupported("run", "--timeout", "with --detach nobody stays to watch the time")
     if not options["timeout"]:
         raise CapsuleError("run", "--kill-after", "needs --timeout")
-    return _milliseconds("--timeout", options["timeout"]), _milliseconds("--kill-after", options["kill_after"] or "10")
-
-
-def _milliseconds(option: str, text: str) -> int:
-    seconds, dot, fraction = text.partition(".")
-    digits = seconds + fraction
-    if not (digits.isascii() and digits.isdigit()) or len(seconds) > 7 or (dot and not fraction):
-        raise CapsuleError("run", f"{option} {text}", "expected seconds, such as 30 or 2.5")
-    result = int(seconds or "0") * 1000 + int((fraction + "000")[:3])
-    if not 0 < result < 1 << 31:
-        raise CapsuleError("run", f"{option} {text}", "expected more than 0 and less than 2147483 seconds")
-    return result
+    return (milliseconds("run", "--timeout", options["timeout"]),
+            milliseconds("run", "--kill-after", options["kill_after"] or "10"))

@@ -95,9 +95,9 @@ class MountOverlay(Operation):
             target = _open_target(ctx, host) if not index else openbeneath.open_in_root(ctx.root_fd, destination)
             fds.append(target)
             # Found again from here by the fallback: the host's root, or the container's.
-            place = (target, host, ctx.rootfs_path) if not index else (target, ctx.root_fd, destination)
-            fd = mountapi.place_overlay(*place, fds[:count], fds[count], fds[count + 1], self.flags, self.attr,
-                                        ctx.proc_fd)
+            root_fd, path = (host, ctx.rootfs_path) if not index else (ctx.root_fd, destination)
+            fd = mountapi.place_overlay(target, root_fd, path, fds[:count], fds[count], fds[count + 1], self.flags,
+                                        self.attr, ctx.proc_fd)
             if index:
                 posix.close(fd)
             else:

@@ -10,7 +10,8 @@ from helpers.wait import wait_until
 
 pytestmark = requires("root", "stop", "busybox", "gcc")
 
-NAMES = [name for name in stops.names() if not name.startswith("net-")]  # those are in tests/network
+# Those of networks are in tests/network, those of `sandbox apply` in test_sandbox.py.
+NAMES = [name for name in stops.names() if not name.startswith(("net-", "apply-"))]
 VERBS = ["create", "run", "start", "exec", "delete"]
 
 

@@ -10,8 +10,8 @@ The scanner runs only the commands of `LINKED`, whose modules the launcher has; 
 from __future__ import annotations
 
 NOUNS: tuple[str, ...] = ("image", "network")
-ENGINE: tuple[str, ...] = ()
-LINKED: frozenset[str] = frozenset()
+ENGINE: tuple[str, ...] = ("sandbox",)
+LINKED: frozenset[str] = frozenset({"sandbox"})
 
 
 def table(noun: str):

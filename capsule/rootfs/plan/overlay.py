@@ -2,8 +2,8 @@
 
     {"lower": [directories, the lowest first], "upper": directory, "work": directory}
 
-and, for those who need more (capsule.bundle.host): "attr" (MOUNT_ATTR_* of the overlays), "volatile" (nothing is synced),
-"size" (of the tmpfs that stands in for an upper of ""), "owner", "veil" and "inner": see rootfs.overlay.
+and, for those who need more (capsule.bundle.host): "attr" (MOUNT_ATTR_* of the overlays), "volatile" (nothing is
+synced), "size" (of the tmpfs that stands in for an upper of ""), "owner", "veil" and "inner": see rootfs.overlay.
 """
 
 from __future__ import annotations

@@ -1,0 +1,154 @@
+"""What of this machine a container over `/` may not see: the rows of a veil (capsule.rootfs.overlay). Runs in R.
+
+Hidden are the places below, what others than root may not read in the directories where secrets lie, and whatever is
+mounted where software is not. Hidden directories are there but empty; hidden files are not there.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from capsule.linux import mountinfo
+from capsule.rootfs.overlay import DIRECTORY, FILE, OPAQUE, WHITEOUT
+
+#: People's files, services' data, sockets and devices' mount points. Below WORKPLACES a working directory is shown.
+WORKPLACES = ("/root", "/home", "/tmp", "/var/tmp", "/srv", "/mnt", "/media")
+PLACES = (
+    *WORKPLACES, "/run", "/boot", "/lost+found", "/etc/ssl/private", "/etc/ssh/keys", "/etc/NetworkManager",
+    "/etc/wireguard", "/etc/kubernetes", "/var/backups", "/var/crash", "/var/log", "/var/mail", "/var/spool",
+    "/var/lib/capsule", "/var/lib/containerd", "/var/lib/containers", "/var/lib/docker", "/var/lib/kubelet",
+    "/var/lib/libvirt", "/var/lib/systemd", "/var/lib/NetworkManager",
+)  # fmt: skip
+FILES = ("/etc/krb5.keytab", "/etc/security/opasswd", "/etc/machine-id", "/swapfile", "/swap.img")
+#: Directories whose entries are hidden where others may not read them.
+SEARCHED = ("/", "/etc", "/etc/ssh", "/etc/ssl", "/opt", "/usr/local/etc", "/var", "/var/lib")
+#: Where a mount of its own belongs to the machine's software.
+SOFTWARE = ("/usr", "/opt", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/gnu", "/etc", "/var")
+#: Mounted anew in every container; what the host has there, or below, never shows.
+REPLACED = ("/proc", "/sys", "/dev")
+
+_S_IFMT, _S_IFDIR, _S_IFLNK = 0o170000, 0o040000, 0o120000
+_NEW = (0o755, 0, 0)
+
+
+def below(path: str, places) -> bool:
+    """Tell whether a path is one of these places or lies in one."""
+    return any([path == place or path.startswith(place.rstrip("/") + "/") for place in places])
+
+
+def owner(info) -> tuple[int, int, int]:
+    """Return (mode, uid, gid) of a stat result."""
+    return info.st_mode & 0o7777, info.st_uid, info.st_gid
+
+
+class Veil:
+    """The rows of one veil, parents before children; `base` is the directory that it lies over."""
+
+    __slots__ = ("base", "_rows", "hidden")
+
+    def __init__(self, base: str = "/") -> None:
+        self.base = base
+        self._rows: dict[str, tuple] = {}  # absolute path -> row without it
+        self.hidden: list[str] = []
+
+    def rows(self) -> tuple:
+        """Return the rows with paths relative to the base."""
+        start = len(self.base.rstrip("/")) + 1
+        return tuple([(path[start:], *row) for path, row in self._rows.items()])
+
+    def hides(self, path: str) -> bool:
+        """Tell whether what the host has at a path is hidden."""
+        return below(path, self.hidden)
+
+    def hide(self, path: str, info) -> None:
+        """Hide what is at a path; `info` is its lstat(2) result."""
+        if below(path, self.hidden) or not self._lead_to(path):
+            return
+        self.hidden.append(path)
+        if info.st_mode & _S_IFMT == _S_IFDIR:
+            self._rows[path] = (OPAQUE, *owner(info))
+        else:
+            self._rows[path] = (WHITEOUT, 0, 0, 0)
+
+    def point(self, path: str, is_directory: bool = True) -> None:
+        """Have a mount point at a path, which no link leads through."""
+        info = lstat(path)
+        hidden = self.hides(path)
+        if (info is None or hidden) and self._lead_to(path) and path not in self._rows:
+            kind = DIRECTORY if is_directory else FILE
+            self._rows[path] = (kind, *(owner(info) if info is not None else _NEW))
+
+    def _lead_to(self, path: str) -> bool:
+        """Make the rows of the directories on the way; False where a link is on it."""
+        parts = path[len(self.base.rstrip("/")) + 1:].split("/")[:-1]
+        at = self.base.rstrip("/")
+        for part in parts:
+            at = f"{at}/{part}"
+            if at in self._rows:
+                continue
+            info = lstat(at)
+            if info is not None and info.st_mode & _S_IFMT != _S_IFDIR:
+                return False
+            self._rows[at] = (DIRECTORY, *(owner(info) if info is not None else _NEW))
+        return True
+
+
+def lstat(path: str):
+    """Return what is at a path, None if nothing is."""
+    try:
+        return posix.stat(path, follow_symlinks=False)
+    except OSError:
+        return None
+
+
+def of_machine() -> tuple[Veil, list[tuple[str, Veil]]]:
+    """Return the veil of `/`, and (mount point, veil) of each further mount that holds software."""
+    veil = Veil()
+    inner = [(point, Veil(point)) for point in _further_mounts(veil)]
+
+    def hide(path: str, info) -> None:
+        for point, its in reversed(inner):
+            if below(path, (point,)) and path != point:
+                its.hide(path, info)
+                return
+        veil.hide(path, info)
+
+    for path in (*PLACES, *FILES):
+        info = lstat(path)
+        if info is not None and info.st_mode & _S_IFMT != _S_IFLNK:
+            hide(path, info)
+    for directory in SEARCHED:
+        _search(directory, hide)
+    return veil, inner
+
+
+def _search(directory: str, hide) -> None:
+    try:
+        entries = list(posix.scandir(directory))
+    except OSError:
+        return
+    prefix = directory.rstrip("/")
+    for entry in entries:
+        info = entry.stat(follow_symlinks=False)
+        kind = info.st_mode & _S_IFMT
+        wanted = 0o005 if kind == _S_IFDIR else 0o004
+        if kind != _S_IFLNK and info.st_mode & wanted != wanted and f"{prefix}/{entry.name}" not in REPLACED:
+            hide(f"{prefix}/{entry.name}", info)
+
+
+def _further_mounts(veil: Veil) -> list[str]:
+    """Return the mount points of software; others are hidden, as is what lies below them."""
+    found: list[str] = []
+    for entry in mountinfo.parse(mountinfo.read_text("/proc/self/mountinfo")):
+        point = entry[mountinfo.MOUNT_POINT]
+        if point == "/" or below(point, REPLACED):
+            continue
+        info = lstat(point)
+        if info is None:
+            continue
+        if below(point, SOFTWARE) and not below(point, PLACES) and info.st_mode & _S_IFMT == _S_IFDIR:
+            if point not in found:
+                found.append(point)
+        else:
+            veil.hide(point, info)
+    return found

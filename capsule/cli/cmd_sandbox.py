@@ -1,0 +1,110 @@
+"""sandbox: a command of this machine in a container over it; what it needs beyond a plain run is in sandbox_ending."""
+
+from __future__ import annotations
+
+import posix
+
+from capsule import verbs
+from capsule._ext import json
+from capsule.bundle import host
+from capsule.cli.paths import absolute, runtime_root
+from capsule.cli.scanner import Invocation
+from capsule.cli.time_limits import milliseconds
+from capsule.errors import CapsuleError, Unsupported, errno_text
+from capsule.spec.load import build_config
+
+INNER = b"CAPSULE_SANDBOX"  # of the run that sandbox_ending starts: the directory of its upper layers
+_KILL_AFTER_MS = 2000
+
+
+def run(invocation: Invocation) -> int:
+    """Run the command; its status is ours."""
+    words, options = invocation.positionals, invocation.options
+    if words[0] in ("apply", "discard") and len(words) == 2 or words == ["kept"]:
+        from capsule.cli import sandbox_ending
+
+        return sandbox_ending.handle(invocation)
+    if INNER not in posix.environ and (options["diff"] or options["keep"] or options["json"]):
+        from capsule.cli import sandbox_ending
+
+        wish_of(invocation)  # bad input ends here, before anything is made
+        return sandbox_ending.run(invocation)
+    return start(invocation)
+
+
+def start(invocation: Invocation) -> int:
+    """Become the sandbox's relay; returns only where that fails."""
+    wish = wish_of(invocation)
+    place = posix.environ.get(INNER, b"").decode("utf-8", "surrogateescape")
+    id = place.rpartition("/")[2] or new_id()
+    keep = bool(place)
+    if place and posix.access(place + "/upper0", posix.F_OK):
+        wish.upper = place
+    tree, overlay, stacks = host.draw(wish)
+    if wish.upper:
+        from capsule.cli import sandbox_ending
+
+        sandbox_ending.prepare(place, stacks, [*wish.writable, *wish.readonly])
+    timeout = invocation.options["timeout"]
+    return verbs.run(
+        runtime_root(invocation), id, bundle="/", config=build_config(tree, json.dumps(tree)), overlay=overlay,
+        keep=keep, timeout_ms=milliseconds("sandbox", "--timeout", timeout) if timeout else 0,
+        kill_after_ms=_KILL_AFTER_MS,
+    )
+
+
+def new_id() -> str:
+    """Make the id of a sandbox."""
+    return f"sandbox-{posix.urandom(6).hex()}"
+
+
+def wish_of(invocation: Invocation) -> host.Wish:
+    """Read the options. Raises CapsuleError, Unsupported."""
+    options = invocation.options
+    if posix.geteuid() != 0:
+        raise Unsupported("sandbox", "", f"as uid {posix.geteuid()}: this version needs root")
+    if options["net"] not in ("", "none"):
+        raise Unsupported("sandbox", f"--net {options['net']}", "only none: networks are not built yet")
+    if options["timeout"]:
+        milliseconds("sandbox", "--timeout", options["timeout"])
+    try:
+        cwd = posix.getcwd()
+    except OSError:
+        cwd = "/"
+    wish = host.Wish(list(invocation.positionals), cwd)
+    wish.env = options["env"]
+    wish.writable = [_real("--rw", path) for path in options["rw"]]
+    wish.readonly = [_real("--ro", path) for path in options["ro"]]
+    if options["memory"]:
+        from capsule.cli import quantities
+
+        wish.memory = quantities.size("--memory", options["memory"])
+    if options["cpus"]:
+        wish.cpus = _cpus(options["cpus"])
+    wish.terminal = posix.isatty(0) and posix.isatty(1)
+    return wish
+
+
+def _real(option: str, path: str) -> str:
+    """Return a path without links. Raises CapsuleError."""
+    try:
+        fd = posix.open(absolute(path), posix.O_PATH | posix.O_CLOEXEC)
+        try:
+            real = posix.readlink(f"/proc/self/fd/{fd}")
+        finally:
+            posix.close(fd)
+    except OSError as err:
+        raise CapsuleError("sandbox", f"{option} {path}", errno_text(err.errno), errno=err.errno or 0) from err
+    if real == "/" or host.below(real, ("/proc", "/sys", "/dev")):
+        raise CapsuleError("sandbox", f"{option} {path}", "expected a directory of files, and not the whole machine")
+    return real
+
+
+def _cpus(text: str) -> float:
+    whole, _, fraction = text.partition(".")
+    if not (whole + fraction).isdigit() or not (whole + fraction).isascii() or len(text) > 8:
+        raise CapsuleError("sandbox", f"--cpus {text}", "expected a number, such as 1.5")
+    value = float(text)
+    if value < 0.01:
+        raise CapsuleError("sandbox", f"--cpus {text}", "expected at least 0.01")
+    return value

@@ -1,0 +1,27 @@
+"""The table of `sandbox`: any command of this machine in a container over it."""
+
+from __future__ import annotations
+
+from capsule.cli.grammar import FLAG, TEXT, TEXTS
+
+SUMMARY = "run a command of this machine in a container over it"
+ALIASES: dict[str, str] = {}
+
+COMMANDS = (
+    (
+        "sandbox", "cmd_sandbox", (1, -1), False, "[--] <command> [arguments...] | apply <id> | discard <id> | kept",
+        "run a command of this machine where it can harm nothing",
+        (
+            ("rw", ("rw",), TEXTS, "DIR", "let it change DIR of the machine itself"),
+            ("ro", ("ro",), TEXTS, "DIR", "show it DIR, which is hidden otherwise"),
+            ("net", ("net",), TEXT, "NAME", "none (default), or a network"),
+            ("memory", ("memory", "m"), TEXT, "SIZE", "memory limit, such as 512m"),
+            ("cpus", ("cpus",), TEXT, "N", "CPU time per time, such as 1.5"),
+            ("timeout", ("timeout",), TEXT, "SECONDS", "end it after so long, with exit status 124"),
+            ("env", ("env", "e"), TEXTS, "NAME[=VALUE]", "set or pass an environment variable"),
+            ("diff", ("diff",), FLAG, "", "print what it changed: A(dded), C(hanged), D(eleted)"),
+            ("keep", ("keep",), FLAG, "", "keep the changes for `sandbox apply`; prints their id"),
+            ("json", ("json",), FLAG, "", "end with a line of JSON on standard error: status, reason, times, memory"),
+        ),
+    ),
+)
