@@ -87,7 +87,8 @@ def make(
 ) -> RootfsPlan:
     """Plan the root file system of a checked config; `gids` is the map of who mounts, empty where there is none.
 
-    `overlay`: the root is no directory but these layers (rootfs.plan.overlay). Raises SpecError, MountError, Unsupported.
+    `overlay`: the root is no directory but these layers (rootfs.plan.overlay).
+    Raises SpecError, MountError, Unsupported.
     """
     if not has_mount_ns:
         _check_shared_tree(config)
