@@ -208,6 +208,23 @@ int capsule_proc_join_session_keyring(const char *name)
 	return result(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name));
 }
 
+int capsule_proc_hold(void)
+{
+	pid_t parent = getpid(), pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	sigset_t all;
+
+	if (pid)
+		return result(pid);
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(0);
+	capsule_proc_close_range(0, ~0U, 0);
+	for (;;)
+		pause();
+}
+
 static void default_signals(void)
 {
 	sigset_t none;

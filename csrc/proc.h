@@ -45,6 +45,11 @@ int capsule_proc_read_signal(int fd);
 /* Let `pid` (0 = caller) run on every CPU its cpuset allows, whatever mask was inherited. */
 int capsule_proc_reset_affinity(pid_t pid);
 int capsule_proc_join_session_keyring(const char *name);
+/*
+ * Start a child that holds nothing and does nothing until it is killed; it ends with its parent.
+ * Returns its pid.
+ */
+int capsule_proc_hold(void);
 
 struct capsule_spawn {
 	const char *path;

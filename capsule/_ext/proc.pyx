@@ -65,6 +65,7 @@ cdef extern from "proc.h" nogil:
     int capsule_proc_read_signal(int fd) noexcept
     int capsule_proc_reset_affinity(int pid) noexcept
     int capsule_proc_join_session_keyring(const char *name) noexcept
+    int capsule_proc_hold() noexcept
     int capsule_proc_spawn(const capsule_spawn *spawn) noexcept
     void capsule_proc_stop_point(const char *name) noexcept
     int capsule_proc_stop_wanted(const char *name) noexcept
@@ -202,6 +203,11 @@ def sched_reset_affinity(int pid):
 def keyctl_join_session(bytes name):
     """Join a new session keyring of that name (keyctl(2)); returns its serial."""
     return check(capsule_proc_join_session_keyring(name), "keyctl JOIN_SESSION_KEYRING")
+
+
+def hold():
+    """Start a child that holds nothing and does nothing until it is killed; returns its pid. It ends with us."""
+    return check(capsule_proc_hold(), "clone")
 
 
 def sethostname(bytes name):
