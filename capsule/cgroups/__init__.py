@@ -6,20 +6,25 @@ v1 and hybrid layouts are complete; on pure v2 membership, freezing and killing 
 from __future__ import annotations
 
 
-def open_manager(cgroups_path: str | None, container_id: str, *, systemd: bool = False):
-    """Return the Manager of a container about to be created.
+def open_manager(cgroups_path: str | None, container_id: str, *, systemd: bool = False,
+                 annotations: dict[str, str] | None = None):
+    """Return the Manager of a container about to be created; `annotations` of the config count where `systemd` does.
 
-    Raises SpecError for a path that leaves its hierarchy, Unsupported, CgroupError.
+    Raises SpecError for a path that leaves its hierarchy or names no unit, Unsupported, CgroupError.
     """
+    if systemd:
+        from capsule.cgroups.systemd import driver
+
+        return driver.open_manager(cgroups_path, container_id, annotations or {})
     from capsule.cgroups import manager
 
-    return manager.open_manager(cgroups_path, container_id, systemd=systemd)
+    return manager.open_manager(cgroups_path, container_id)
 
 
-def from_record(paths: dict, made: list):
-    """Return the Manager of an existing container from its record's cgroup_paths and cgroup_made.
+def from_record(paths: dict, made: list, unit: dict | None = None):
+    """Return the Manager of an existing container from its record's cgroup_paths, cgroup_made and extra["unit"].
 
-    Without paths, `made` is what the journal of an interrupted create names.
+    Without paths, `made` and `unit` are what the journal of an interrupted create names.
     """
     from capsule.cgroups import manager
 
@@ -27,4 +32,8 @@ def from_record(paths: dict, made: list):
         from capsule.cgroups import leftover
 
         paths = leftover.identify(made)
+    if unit is not None:
+        from capsule.cgroups.systemd import driver
+
+        return driver.SystemdManager(unit, dict(paths), list(made))
     return manager.Manager(dict(paths), list(made))

@@ -6,7 +6,7 @@ import posix
 
 from capsule import log
 from capsule.cgroups import cgroupfs
-from capsule.errors import CgroupError, SpecError, Unsupported
+from capsule.errors import CgroupError
 from capsule.linux import mountinfo
 
 UNIFIED = ""
@@ -15,27 +15,16 @@ _TASKS = posix.O_WRONLY | posix.O_CLOEXEC
 _DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 
-def open_manager(cgroups_path: str | None, container_id: str, *, systemd: bool = False) -> Manager:
+def open_manager(cgroups_path: str | None, container_id: str) -> Manager:
     """Find the hierarchies and place the container in them; make nothing yet."""
     from capsule.cgroups import layout
 
-    if systemd:
-        _refuse_systemd(cgroups_path)
     hierarchies = layout.detect(mountinfo.read_text("/proc/self/cgroup"), mountinfo.read_text("/proc/self/mountinfo"))
     layout.place(hierarchies, cgroups_path, container_id)
     paths = {name: hierarchy.leaf for hierarchy in hierarchies for name in hierarchy.controllers}
     manager = Manager(paths, [], fresh=True)
     manager.hierarchies = hierarchies
     return manager
-
-
-def _refuse_systemd(cgroups_path: str | None) -> None:
-    """Say that there is no systemd driver, of a path that is not meant for one that it is wrong (runc's words)."""
-    if cgroups_path and cgroups_path.count(":") != 2:
-        form = 'expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups'
-        cause = f'{form}, got "{cgroups_path}" instead'
-        raise SpecError("invalid configuration", "linux.cgroupsPath", cause)
-    raise Unsupported("manage cgroups", "through systemd", "the systemd cgroup driver is not built yet")
 
 
 class Manager:
@@ -48,6 +37,11 @@ class Manager:
         self.made = made  # parents before children
         self.hierarchies: list = []  # in mount order; only known to the Manager that open_manager returned
         self._fresh = fresh
+
+    @property
+    def unit(self) -> dict | None:
+        """The systemd unit that holds the cgroups, as the record keeps it; None for cgroups of our own making."""
+        return None
 
     def is_v2(self) -> bool:
         """Tell whether v2 is the only hierarchy."""
@@ -210,6 +204,9 @@ class Manager:
                 posix.close(fd)
             raise CgroupError("join cgroup", path, errno=err.errno) from err
         return unified_fd, tasks_fds
+
+    def admit(self, pid: int) -> None:
+        """Take note that a process has been cloned which belongs in here, before it does anything; may be repeated."""
 
     def attach(self, pid: int) -> None:
         """Move a process, all its threads, into every cgroup: the slow way that always works.

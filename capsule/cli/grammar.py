@@ -21,9 +21,9 @@ GLOBAL_OPTIONS = (
     ("log", ("log",), TEXT, "FILE", "append log records to FILE instead of standard error"),
     ("log_format", ("log-format",), TEXT, "FORMAT", "format of log records: text (default) or json"),
     ("debug", ("debug",), FLAG, "", "log each step"),
-    ("systemd_cgroup", ("systemd-cgroup",), FLAG, "", "let systemd make the cgroups (not built yet)"),
+    ("systemd_cgroup", ("systemd-cgroup",), FLAG, "", "let systemd make the cgroups, in a unit for each container"),
     ("rootless", ("rootless",), TEXT, "WORD", "do without cgroups that may not be made: auto (default), true, false"),
-    ("cgroup_manager", ("cgroup-manager",), TEXT, "NAME", "cgroupfs (default), disabled; systemd is not built yet"),
+    ("cgroup_manager", ("cgroup-manager",), TEXT, "NAME", "cgroupfs (default), systemd or disabled"),
     ("criu", ("criu",), TEXT, "FILE", "accepted; nothing here starts criu"),
     ("version", ("version", "v"), FLAG, "", "print the version and exit"),
 )

@@ -29,9 +29,10 @@ def open_manager(id: str, config, process, *, rootless: bool):
         unprivileged.tell(private_pids=private_pids)
         return manager
     try:
-        manager = cgroups.open_manager(config.cgroups_path, id, systemd=process.systemd_cgroup)
+        manager = cgroups.open_manager(config.cgroups_path, id, systemd=process.systemd_cgroup,
+                                       annotations=config.annotations)
     except CgroupError:
-        if not tolerant or config.cgroups_path or any(config.resources.values()):
+        if process.systemd_cgroup or not tolerant or config.cgroups_path or any(config.resources.values()):
             raise
         unprivileged.tell(private_pids=private_pids)  # no hierarchy is mounted where we are
         return managers.Manager({}, [], fresh=True)

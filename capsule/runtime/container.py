@@ -92,7 +92,7 @@ class Container:
     def manager(self):
         """The cgroups that the record names."""
         record = self._recorded()
-        return cgroups.from_record(record.cgroup_paths, record.cgroup_made)
+        return cgroups.from_record(record.cgroup_paths, record.cgroup_made, record.extra.get("unit"))
 
     def is_frozen(self) -> bool:
         """Tell whether the processes are frozen, without the rest of what a manager needs."""

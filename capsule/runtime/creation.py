@@ -76,7 +76,8 @@ def draw(container, process) -> Blueprint:
     spec = config.process
     console.check(spec is not None and spec.terminal, process)
     if blueprint.rootless is None and not process.cgroup_access:
-        blueprint.manager = cgroups.open_manager(config.cgroups_path, container.id, systemd=process.systemd_cgroup)
+        blueprint.manager = cgroups.open_manager(config.cgroups_path, container.id, systemd=process.systemd_cgroup,
+                                                 annotations=config.annotations)
     else:
         from capsule.runtime import cgroup_access
 
@@ -165,6 +166,7 @@ class InitStartHook(StartHook):
         self.pidfd_sender = pidfd_sender  # runtime.pidfd_socket.Sender, None where nobody wants it
 
     def map_ids(self, process) -> None:
+        self.blueprint.manager.admit(process.stage_pid or process.pid)
         rootless = self.blueprint.rootless
         if rootless is not None and rootless.user:
             rootless.enter(process)
@@ -172,6 +174,7 @@ class InitStartHook(StartHook):
             StartHook.map_ids(self, process)
 
     def staged(self, process) -> None:
+        self.blueprint.manager.admit(process.pid)
         if self.blueprint.resctrl is not None:
             from capsule.cgroups import resctrl
 
@@ -266,6 +269,8 @@ def _make(container, blueprint: Blueprint, keeper) -> None:
     if container.notify is not None:
         container.notify.make(entry)
     entry.journal_add(journal.CGROUP, *manager.planned())
+    if manager.unit is not None:
+        entry.journal_add(journal.UNIT, manager.unit["name"], manager.unit["user"])
     if not blueprint.namespaces.has("mount"):
         from capsule.rootfs import host_tree
 
@@ -371,6 +376,9 @@ def _record_of(container, blueprint: Blueprint, pid: int):
     }
     if blueprint.process.overlay is not None:
         record.extra["overlay"] = {key: blueprint.process.overlay[key] for key in ("lower", "upper", "work")}
+    if manager.unit is not None:
+        record.systemd = True
+        record.extra["unit"] = manager.unit
     if container.notify is not None:
         record.extra["notify"] = True
     if container.network is not None and container.network.endpoints:

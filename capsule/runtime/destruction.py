@@ -113,7 +113,7 @@ def remove_leftover(entry, id: str) -> None:
         process = ParentNoChildProcess(pid, start_time)
         process.terminate()
         process.wait(_DEATH_MS)
-    manager = cgroups.from_record({}, paths)
+    manager = cgroups.from_record({}, paths, journal.unit(written))
     manager.kill(SIGKILL)
     _restore_host_tree(written)
     _disconnect(entry)

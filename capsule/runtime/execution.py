@@ -18,15 +18,16 @@ _SIGKILL = 9
 class ExecStartHook(StartHook):
     """While an exec starts: console, then limits and pid file on its tail."""
 
-    __slots__ = ("request", "security", "keeper", "pidfd_sender", "resctrl_groups")
+    __slots__ = ("request", "security", "keeper", "pidfd_sender", "resctrl_groups", "manager")
 
-    def __init__(self, process, security, keeper, pidfd_sender, resctrl_groups: list[str]) -> None:
+    def __init__(self, process, security, keeper, pidfd_sender, resctrl_groups: list[str], manager) -> None:
         StartHook.__init__(self)
         self.request = process
         self.security = security
         self.keeper = keeper
         self.pidfd_sender = pidfd_sender
         self.resctrl_groups = resctrl_groups
+        self.manager = manager
 
     def staged(self, process) -> None:
         if self.resctrl_groups:
@@ -35,6 +36,7 @@ class ExecStartHook(StartHook):
             resctrl.join(self.resctrl_groups, process.pid)
 
     def ready(self, process) -> None:
+        self.manager.admit(process.pid)
         set_limits(process.pid, self.security)
         if self.request.pid_file:
             pid_file.write(self.request.pid_file, process.pid)
@@ -106,7 +108,7 @@ def _start(container, process, orders: InitExecConfig, manager, *, patient: bool
         keeper.connect()
         groups = container.record.extra.get("resctrl", {}).get("groups", [])
         sender = pidfd_sender(process, b"setns")
-        hook = ExecStartHook(process, orders.security, keeper, sender, groups)
+        hook = ExecStartHook(process, orders.security, keeper, sender, groups, container.manager())
         child = ParentChildProcess((0, joins, -1, [], None), orders, hook,
                                    initialize=container.initialize, initializer_type=EXEC, patient=patient)
         child.start()

@@ -19,7 +19,7 @@ def plan_for(child, keeper, *, report_fd: int = -1) -> relay_plan.RelayPlan:
 
 
 def add_cleanup(plan: relay_plan.RelayPlan, container, fallback_argv: list[bytes]) -> None:
-    """Have the relay remove the container at its end, by itself where that takes no hook."""
+    """Have the relay remove the container at its end, by itself where that takes neither a hook nor systemd."""
     record, entry = container.record, container.entry
     path = entry.path.encode("utf-8", "surrogateescape")
     plan.fallback_argv = fallback_argv
@@ -27,7 +27,7 @@ def add_cleanup(plan: relay_plan.RelayPlan, container, fallback_argv: list[bytes
     plan.state_fd = posix.dup(entry.dir_fd)
     own_mounts = "mount" in record.extra.get("namespaces", [])
     more_than_files = "poststop" in record.extra.get("hooks", []) or "notify" in record.extra
-    more_than_files = more_than_files or "endpoints" in record.extra
+    more_than_files = more_than_files or "endpoints" in record.extra or record.systemd
     if more_than_files or not record.extra.get("private_pids") or not own_mounts:
         plan.fallback_always = True
         return

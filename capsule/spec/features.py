@@ -34,7 +34,7 @@ def features(*, annotations: dict[str, str] | None = None) -> dict:
             "namespaces": sorted(NAMESPACES),
             "capabilities": list(CAPABILITIES),
             # On v2 containers run, but without limits: those are refused.
-            "cgroup": {"v1": True, "v2": False, "systemd": False, "systemdUser": False, "rdma": True},
+            "cgroup": {"v1": True, "v2": False, "systemd": True, "systemdUser": True, "rdma": True},
             "seccomp": _seccomp(),
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
@@ -44,8 +44,8 @@ def features(*, annotations: dict[str, str] | None = None) -> dict:
             "netDevices": {"enabled": True},
         },
         "annotations": dict(annotations or {}),
-        # No annotation changes what this version does.
-        "potentiallyUnsafeConfigAnnotations": [],
+        # A full stop at the end stands for all that begin so: properties of the container's systemd unit.
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
     }
 
 

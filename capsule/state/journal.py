@@ -16,6 +16,7 @@ RESCTRL = "resctrl"  # values: directories, parents before children
 MOUNT = "mount"  # values: a path of the caller's tree, the number of mounts that were on it before
 PID = "pid"  # values: pid, start time
 ENDPOINT = "endpoint"  # values: the name of a network, the id of an endpoint in its state
+UNIT = "unit"  # values: name of a systemd unit, whether it is the user manager's
 SOCKET = "socket"  # values: names in the state directory
 
 
@@ -85,3 +86,11 @@ def processes(entries: list[tuple[str, list]]) -> list[tuple[int, int]]:
         for kind, values in entries
         if kind == PID and len(values) == 2 and isinstance(values[0], int) and isinstance(values[1], int)
     ]
+
+
+def unit(entries: list[tuple[str, list]]) -> dict | None:
+    """Return the journalled unit as the record would keep it, None where there is none."""
+    for kind, values in entries:
+        if kind == UNIT and len(values) == 2 and isinstance(values[0], str) and isinstance(values[1], bool):
+            return {"name": values[0], "user": values[1]}
+    return None

@@ -13,6 +13,7 @@ from .payload import parse_mountinfo
 from .wait import wait_until
 
 SESSION = f"ct{os.getpid()}"  # every container of this session is called SESSION-...
+BOX = "capsule-systemd-box"
 FOREIGN = re.compile(r"\bct(\d+)-")
 
 
@@ -28,7 +29,8 @@ def _cgroups() -> set[str]:
     text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     for entry in parse_mountinfo(text):
         if entry["type"] in ("cgroup", "cgroup2"):
-            found.update(parent for parent, _, _ in os.walk(entry["point"]))
+            # What is below a systemd of our own is that one's to make and remove (helpers/systemd_box.py).
+            found.update(parent for parent, _, _ in os.walk(entry["point"]) if BOX not in parent)
     return found
 
 

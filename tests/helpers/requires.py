@@ -104,6 +104,14 @@ def _real_time() -> str:
     return ""
 
 
+def _systemd() -> str:
+    """Return "" where systemd is the machine's PID 1, or can be that of a pid namespace (helpers/systemd_box.py)."""
+    if os.path.isdir("/run/systemd/system"):
+        return ""
+    return (_file("/lib/systemd/systemd", "apt-get install systemd") or _program("dbus-daemon", "dbus")
+            or _mounted("cgroup2"))
+
+
 PROBES: dict[str, Callable[[], str]] = {
     "root": lambda: "" if os.geteuid() == 0 else "not root",
     "runtime": lambda: _file(shutil.which(binary()[0]) or binary()[0], "make build"),
@@ -132,6 +140,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "realtime": _real_time,
     "overlay": lambda: _runs("grep", "-qw", "overlay", "/proc/filesystems"),
     "uidmap": lambda: _program("newuidmap", "uidmap"),
+    "systemd": _systemd,
     "userns": lambda: _runs("unshare", "--user", "--map-root-user", "true"),
     "timens": lambda: _runs("unshare", "--time", "--fork", "true"),
     "sys_resource": lambda: _capability(24, "CAP_SYS_RESOURCE"),
