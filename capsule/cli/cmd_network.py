@@ -1,4 +1,4 @@
-"""network: create, list, inspect, show, delete, prune, connect, disconnect, reload and check."""
+"""network: create, list, inspect, show, delete, prune, reload and check."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from capsule.cli.paths import runtime_root
 from capsule.cli.scanner import Invocation
 from capsule.cli.tables import layout
 from capsule.errors import CapsuleError, NetworkError, StateError
-from capsule.network import attachment, creating
+from capsule.network import creating
 from capsule.network.ipam import IPAM
 from capsule.network.store import Networks, NoSuchNetwork
 from capsule.runtime import networking
@@ -124,24 +124,6 @@ def _prune(invocation: Invocation, networks: Networks) -> int:
     return 0
 
 
-def _connect(invocation: Invocation, networks: Networks) -> int:
-    options = invocation.options
-    name, id = invocation.positionals
-    wanted = attachment.parse([name], ip=options["ip"] + options["ip6"], mac=options["mac_address"],
-                              aliases=options["alias"])
-    if wanted is None or wanted.kind:
-        raise NetworkError("connect to network", name, "a container that runs keeps its own namespace")
-    networking.attach(networks.root, id, {**wanted.requests[0], "interface": options["interface_name"]})
-    return 0
-
-
-def _disconnect(invocation: Invocation, networks: Networks) -> int:
-    name, id = invocation.positionals
-    if not networking.detach(networks.root, id, name) and not invocation.options["force"]:
-        raise NetworkError("disconnect from network", name, f"container {id} is not connected to it")
-    return 0
-
-
 def _reload(invocation: Invocation, networks: Networks) -> int:
     from capsule.network import check
 
@@ -171,5 +153,5 @@ def _check(invocation: Invocation, networks: Networks) -> int:
 
 _VERBS = {
     "create": _create, "list": _list, "inspect": _inspect, "show": _show, "delete": _delete, "prune": _prune,
-    "connect": _connect, "disconnect": _disconnect, "reload": _reload, "check": _check,
+    "reload": _reload, "check": _check,
 }

@@ -55,7 +55,7 @@ class BridgeDriver(NetworkDriver):
             link = links.find(socket, record["bridge"])
             if link is None:
                 return
-            if link.kind != "bridge" or link.alias != _ALIAS + record["id"]:
+            if not _is_ours(link, record):
                 log.warning(f"network {record['name']}: {record['bridge']} is not the bridge that it made; left alone")
                 return
             socket.perform([links.remove(link.index)])
@@ -106,9 +106,22 @@ class BridgeDriver(NetworkDriver):
             socket.close()
 
 
+def mac_of(record: dict) -> bytes:
+    """Return the hardware address of a network's bridge.
+
+    Without one of its own it would have that of a port, another one as ports come and go. It also tells the bridge from
+    one that somebody else gave the name: it has it from the moment that it exists.
+    """
+    return b"\x02\xcb" + seccomp.digest(record["id"].encode())[:4]
+
+
+def _is_ours(link: Link, record: dict) -> bool:
+    return link.kind == "bridge" and link.address == mac_of(record)
+
+
 def _find(socket: Socket, record: dict) -> Link | None:
     link = links.find(socket, record["bridge"])
-    if link is not None and (link.kind != "bridge" or link.alias not in ("", _ALIAS + record["id"])):
+    if link is not None and not _is_ours(link, record):
         raise NetworkError("use bridge of network", record["name"],
                            f"{record['bridge']} is an interface that this network has not made")
     return link
@@ -119,9 +132,7 @@ def _bring_up(socket: Socket, record: dict) -> None:
     name = record["bridge"]
     try:
         if _find(socket, record) is None:
-            # Its own address: otherwise it takes that of its ports, and changes when they come and go.
-            mac = b"\x02\xcb" + seccomp.digest(record["id"].encode())[:4]
-            socket.perform([links.bridge(name, mac, record["mtu"])])
+            socket.perform([links.bridge(name, mac_of(record), record["mtu"])])
             proc.stop_point("net-bridge")
         link = _find(socket, record)
         if link is None:

@@ -11,7 +11,7 @@ from functools import partial
 
 from capsule.errors import CapsuleError, CorruptRecord
 from capsule.linux import links
-from capsule.network import driver as drivers, endpoint as endpoints, interface, netlink, rules
+from capsule.network import bridge as bridges, driver as drivers, endpoint as endpoints, interface, netlink, rules
 from capsule.network.store import Networks, State
 
 
@@ -127,7 +127,7 @@ def _check_bridge(networks: Networks, record: dict, present: dict[str, netlink.L
     again = partial(reload, networks, name)
     if bridge is None:
         return [Finding(name, record["bridge"], "the bridge is missing", again)]
-    if bridge.kind != "bridge" or not bridge.alias.endswith(record["id"]):
+    if bridge.kind != "bridge" or bridge.mac != interface.mac_text(bridges.mac_of(record)):
         return [Finding(name, record["bridge"], "an interface that it has not made has that name", None)]
     found = []
     if not bridge.is_up:

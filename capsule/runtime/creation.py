@@ -279,7 +279,7 @@ def _make(container, blueprint: Blueprint, keeper) -> None:
         entry.journal_add(journal.RESCTRL, *blueprint.resctrl.planned())
     proc.stop_point("r-journal")
     if container.network is not None:
-        container.network.lease(entry)
+        container.network.prepare(entry, blueprint.config.hostname or container.id)
     manager.create()
     if blueprint.resctrl is not None:
         blueprint.resctrl.create()
@@ -381,7 +381,7 @@ def _record_of(container, blueprint: Blueprint, pid: int):
         record.extra["unit"] = manager.unit
     if container.notify is not None:
         record.extra["notify"] = True
-    if container.network is not None and container.network.endpoints:
+    if container.network is not None:
         container.network.note(record)
     if blueprint.resctrl is not None:
         record.extra["resctrl"] = {"groups": blueprint.resctrl.groups(), "made": blueprint.resctrl.made}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import posix
 
 from capsule import log
-from capsule.errors import CapsuleError, NetworkError, StateError, Unsupported
+from capsule.errors import CapsuleError, NetworkError, StateError
 from capsule.network import attachment, creating, endpoint as endpoints
 from capsule.network.store import Networks
-from capsule.runtime import status as statuses
+from capsule.runtime import network_files, status as statuses
 from capsule.spec import surroundings
 from capsule.state import journal, store as stores
 
@@ -40,13 +40,20 @@ class Networking:
         hostname = self.options.get("hostname", "")
         if hostname:
             attachment.check_host_name("host name", hostname)
+        files: list[tuple[str, str]] = []
+        if self.has_files:
+            network_files.check(self.options)
+            files = network_files.places(f"{self.networks.root}/{self.container_id}")
         if self.wanted is None:
-            return surroundings.change(raw, leave_network=True, hostname=hostname)
-        for name in ("add_hosts", "dns"):
-            if self.options.get(name):
-                raise Unsupported("create", self.container_id, f"{name} is not built yet")
+            return surroundings.change(raw, leave_network=True, hostname=hostname, files=files)
         namespace = attachment.namespace_of(self.wanted, find_pid=find_pid)
-        return surroundings.change(raw, network=namespace, hostname=hostname)
+        return surroundings.change(raw, network=namespace, hostname=hostname, files=files)
+
+    @property
+    def has_files(self) -> bool:
+        """Whether the container gets /etc/hosts, /etc/hostname and /etc/resolv.conf from us."""
+        joins = self.wanted is not None and bool(self.wanted.requests)
+        return joins or any([self.options.get(name) for name in ("hostname", "add_hosts", "dns")])
 
     def check(self) -> None:
         """Refuse what cannot be had. Creates the default network where it is asked for. Raises NetworkError."""
@@ -56,19 +63,25 @@ class Networking:
         for request in requests:
             creating.find_or_default(self.networks, request["network"])
 
-    def lease(self, entry: Entry) -> None:
-        """Lease addresses and ports. Raises NetworkError."""
-        if self.wanted is None or not self.wanted.requests:
-            return
+    def prepare(self, entry: Entry, hostname: str) -> None:
+        """Lease addresses and ports, and write the files that depend on them. Raises NetworkError, StateError."""
+        if self.wanted is not None and self.wanted.requests:
+            self._lease(entry, self.wanted.requests)
+        if self.has_files:
+            network_files.write(entry, self.networks, hostname, self.endpoints, self.options)
+
+    def _lease(self, entry: Entry, requests: list[dict]) -> None:
         self.endpoints = endpoints.lease(
-            self.networks, self.container_id, self.wanted.requests, self.options.get("ports", []),
+            self.networks, self.container_id, requests, self.options.get("ports", []),
             note=lambda network, id: entry.journal_add(journal.ENDPOINT, network, id),
         )
 
     def note(self, record: StateStorage) -> None:
         """Put the endpoints into the container's record."""
-        record.extra["endpoints"] = self.endpoints
-        record.endpoint = _legacy(self.endpoints[0])
+        if self.endpoints or self.has_files:
+            record.extra["endpoints"] = self.endpoints
+        if self.endpoints:
+            record.endpoint = _legacy(self.endpoints[0])
 
     def connect(self, pid: int) -> None:
         """Make every endpoint in the network namespace of a process. Raises NetworkError."""
@@ -79,6 +92,8 @@ class Networking:
                     endpoints.connect(self.networks, endpoint, netns_fd)
             finally:
                 posix.close(netns_fd)
+            for endpoint in self.endpoints:
+                network_files.update(self.networks, endpoint["network"])
 
 
 def plan(container, options: dict) -> Networking:
@@ -116,6 +131,7 @@ def disconnect_all(root: str, pairs: list[tuple[str, str]]) -> None:
     for network, id in pairs:
         try:
             endpoints.disconnect(networks, network, id)
+            network_files.update(networks, network)
         except CapsuleError as err:
             log.warning(f"disconnect from network {network}: {err}")
 
@@ -156,6 +172,7 @@ def _attach(networks: Networks, container, request: dict, netns_fd: int) -> dict
         present += made
         record.endpoint = record.endpoint or _legacy(made[0])
         container.entry.save(record)
+        network_files.update(networks, made[0]["network"])
     except BaseException:
         disconnect_all(networks.root, [(made[0]["network"], made[0]["id"])])
         raise
@@ -196,6 +213,7 @@ def detach(root: str, id: str, network: str) -> bool:
                 if netns_fd >= 0:
                     posix.close(netns_fd)
             present.remove(endpoint)
+            network_files.update(networks, network)
         if gone and container.entry is not None:
             record.endpoint = _legacy(present[0]) if present else None
             container.entry.save(record)

@@ -81,3 +81,26 @@ def test_nobody_answers_in_the_kernels_place():
         assert "lo" in [name for link in ours.links() for name in link.names]
     finally:
         ours.close()
+
+
+def test_requests_are_answered_one_by_one_and_the_first_refusal_counts():
+    data = error(0) + error(-errno.EEXIST) + error(-errno.ENODEV, "no such link")
+    found = rtnetlink.acknowledgements(data)
+    assert [number for number, _ in found] == [1, 1, 1]
+    assert [refusal and refusal.errno for _, refusal in found] == [None, errno.EEXIST, errno.ENODEV]
+    assert found[2][1].strerror == "no such link"
+
+
+@pytest.mark.parametrize("data", [error(0)[:-2], struct.pack("=IHHII", 3, 2, 0, 1, 0)])
+def test_an_acknowledgement_that_is_cut_short_is_an_error(data):
+    with pytest.raises(OSError, match="cut short"):
+        rtnetlink.acknowledgements(data)
+
+
+def test_a_link_tells_what_it_is():
+    info = rtnetlink.attribute(1, b"veth\0")
+    body = rtnetlink.link_body(7, 0, 0) + rtnetlink.attribute(3, b"v0\0") + rtnetlink.attribute(1, b"\2\0\0\0\0\7")
+    body += rtnetlink.attribute(18, info) + rtnetlink.attribute(10, struct.pack("=I", 4))
+    body += rtnetlink.attribute(4, struct.pack("=I", 1400)) + rtnetlink.attribute(20, b"x\0")
+    link = rtnetlink.parse_link(body)
+    assert (link.kind, link.address, link.master, link.mtu, link.alias) == ("veth", b"\2\0\0\0\0\7", 4, 1400, "x")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 NOUNS: tuple[str, ...] = ("image", "network")
 ENGINE: tuple[str, ...] = ("sandbox",)
-LINKED: frozenset[str] = frozenset({"sandbox"})
+LINKED: frozenset[str] = frozenset({"network connect", "network disconnect", "sandbox"})
 
 
 def table(noun: str):

@@ -53,7 +53,8 @@ COMMANDS = (
         (("force", ("force", "f"), FLAG, "", "accepted; nobody is asked"),),
     ),
     (
-        "network connect", _MODULE, (2, 2), True, "<name> <container-id>", "connect a container that runs",
+        "network connect", "cmd_network_connect", (2, 2), True, "<name> <container-id>",
+        "connect a container that runs",
         (
             ("ip", ("ip",), TEXTS, "ADDRESS", "IPv4 address"),
             ("ip6", ("ip6",), TEXTS, "ADDRESS", "IPv6 address"),
@@ -63,7 +64,7 @@ COMMANDS = (
         ),
     ),
     (
-        "network disconnect", _MODULE, (2, 2), True, "<name> <container-id>", "disconnect a container",
+        "network disconnect", "cmd_network_connect", (2, 2), True, "<name> <container-id>", "disconnect a container",
         (("force", ("force", "f"), FLAG, "", "succeed if it is not connected"),),
     ),
     (

@@ -1,0 +1,211 @@
+"""The files by which a container finds names: /etc/hosts, /etc/hostname and /etc/resolv.conf, as texts.
+
+man 5 hosts, man 5 hostname, man 5 resolv.conf. Everything that ends up in them is checked here: a name or a search
+domain with a line break or a blank would write lines of its own. (original: links, whose aliases were not looked at.)
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from capsule.errors import NetworkError
+from capsule.network import address as addresses
+
+RESOLV_CONF = "/etc/resolv.conf"
+#: Where systemd-resolved keeps the servers that it asks; /etc/resolv.conf then names its stub (man 8 systemd-resolved).
+RESOLVED_CONF = "/run/systemd/resolve/resolv.conf"
+_STUB = ("127.0.0.53", "127.0.0.54")
+#: Servers for a container whose host has none but its own loopback's (Docker and podman do the same).
+_PUBLIC = ("8.8.8.8", "8.8.4.4")
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+_BEGIN = "# members of the container's networks, kept by capsule"
+_END = "# end of members"
+_SIZE_MAX = 1 << 20
+_SERVERS_MAX = 3  # MAXNS of resolv.h
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse what is no host name: labels of letters, digits, - and _ with dots between. Raises NetworkError."""
+    labels = name.split(".")
+    if len(name) > 253 or not all([0 < len(label) <= 63 and not label.strip(_LETTERS + "-_") and label[0] != "-"
+                                   for label in labels]):
+        raise NetworkError(f"invalid {what}", repr(name), "expected letters, digits, - and _, with dots between")
+
+
+def parse_link(text: str) -> tuple[str, str]:
+    """Return (container, alias) of `container[:alias]` (original: --link). Raises NetworkError."""
+    container, _, alias = text.partition(":")
+    check_name("link", container)
+    check_name("alias of a link", alias or container)
+    return container, alias or container
+
+
+def parse_added(text: str) -> tuple[str, str]:
+    """Return (name, address) of --add-host's `name:address`; the address host-gateway is kept. Raises NetworkError."""
+    name, colon, where = text.partition(":")
+    check_name("host name", name)
+    if not colon or not where:
+        raise NetworkError("invalid host entry", repr(text), "expected NAME:ADDRESS")
+    if where == "host-gateway":
+        return name, where
+    return name, _address("host entry", where.strip("[]") if where.startswith("[") else where)
+
+
+def _address(what: str, text: str) -> str:
+    try:
+        return addresses.normal(text)
+    except ValueError as err:
+        raise NetworkError(f"invalid {what}", repr(text), "it is not an IP address") from err
+
+
+def hosts_text(hostname: str, own: list[str], added: list[tuple[str, str]], members: list[tuple[str, list[str]]], *,
+               gateway: str = "") -> str:
+    """Return /etc/hosts: loopbacks, the container's own addresses, --add-host's, then the members of its networks.
+
+    `own` are addresses without prefix; `members` is (address, names) each. Raises NetworkError.
+    """
+    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback", "fe00::0\tip6-localnet",
+             "ff02::1\tip6-allnodes", "ff02::2\tip6-allrouters"]
+    short = hostname.partition(".")[0]
+    if hostname:
+        check_name("host name", hostname)
+        names = hostname if short == hostname else f"{hostname} {short}"
+        lines += [f"{_address('address', text)}\t{names}" for text in own or ["127.0.1.1"]]
+    for name, where in added:
+        check_name("host name", name)
+        if where == "host-gateway":
+            if not gateway:
+                raise NetworkError("invalid host entry", repr(f"{name}:{where}"), "the container has no gateway")
+            where = gateway
+        lines.append(f"{_address('host entry', where)}\t{name}")
+    return "\n".join(lines) + "\n" + members_text(members)
+
+
+def members_text(members: list[tuple[str, list[str]]]) -> str:
+    """Return the part of /etc/hosts that changes when members come and go. Raises NetworkError."""
+    lines = []
+    for address, names in members:
+        for name in names:
+            check_name("network alias", name)
+        if names:
+            lines.append(f"{_address('address', address)}\t{' '.join(names)}")
+    return "\n".join([_BEGIN, *lines, _END]) + "\n"
+
+
+def replace_members(text: str, members: list[tuple[str, list[str]]]) -> str:
+    """Return a hosts file with other members; what stands outside of their part is the container's own and stays."""
+    head, begin, rest = text.partition(_BEGIN + "\n")
+    _, end, tail = rest.partition(_END + "\n")
+    if not begin or not end:
+        return text  # somebody has written the file anew: it is theirs
+    return head + members_text(members) + tail
+
+
+def resolv_text(host: str, servers: list[str], searches: list[str], options: list[str], *, responder: list[str],
+                ipv6: bool = True) -> str:
+    """Return /etc/resolv.conf. `host` is the host's own, see `read_host`.
+
+    `servers`, `searches` and `options` are --dns, --dns-search and --dns-option, each in place of the host's;
+    `responder` are the addresses of the networks' own DNS, which then stand first and alone: they ask the others.
+    Raises NetworkError.
+    """
+    host_servers, host_searches, host_options = _read_conf(host)
+    usable = [text for text in host_servers if not is_loopback(text) and (ipv6 or ":" not in text)]
+    asked = [_address("DNS server", text) for text in responder or servers or usable or _PUBLIC]
+    lines = [f"nameserver {text}" for text in asked[:_SERVERS_MAX]]
+    domains = [word for word in searches or host_searches if word != "."]  # --dns-search . means none
+    for word in domains:
+        check_name("DNS search domain", word.rstrip("."))
+    if domains:
+        lines.append("search " + " ".join(domains))
+    for word in options or host_options:
+        if not word or word.strip(_LETTERS + "-_:"):
+            raise NetworkError("invalid DNS option", repr(word), "expected letters, digits, - and :")
+    if options or host_options:
+        lines.append("options " + " ".join(options or host_options))
+    return "\n".join(lines) + "\n"
+
+
+def upstream(host: str) -> list[str]:
+    """Return the servers that a network's DNS shall ask: the host's, loopback ones too for it runs on the host."""
+    return _read_conf(host)[0] or list(_PUBLIC)
+
+
+def is_loopback(text: str) -> bool:
+    family, number = addresses.parse(text.partition("%")[0])
+    return number >> 24 == 127 if family == 4 else number == 1 or number >> 96 == 0xFFFF and number >> 24 & 0xFF == 127
+
+
+def read_host(path: str = RESOLV_CONF, resolved: str = RESOLVED_CONF) -> str:
+    """Return the host's resolv.conf; systemd-resolved's own where the first names nothing but its stub."""
+    text = _read(path)
+    servers = _read_conf(text)[0]
+    if servers and all([server in _STUB for server in servers]):
+        return _read(resolved) or text
+    return text
+
+
+def _read_conf(text: str) -> tuple[list[str], list[str], list[str]]:
+    """Return the servers, search domains and options of a resolv.conf; lines that say nothing are left out."""
+    servers: list[str] = []
+    searches: list[str] = []
+    options: list[str] = []
+    for line in text.split("\n"):
+        words = line.partition("#")[0].partition(";")[0].split()
+        if len(words) < 2:
+            continue
+        if words[0] == "nameserver":
+            try:
+                addresses.parse(words[1].partition("%")[0])
+            except ValueError:
+                continue
+            servers.append(words[1])
+        elif words[0] in ("search", "domain"):
+            searches = words[1:]  # the last one counts
+        elif words[0] == "options":
+            options += words[1:]
+    return servers, searches, options
+
+
+def _read(path: str) -> str:
+    try:
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
+    except OSError as err:
+        if err.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return ""
+        raise NetworkError("read", path, errno=err.errno) from err
+    try:
+        return posix.read(fd, _SIZE_MAX).decode("utf-8", "replace")
+    except OSError as err:
+        raise NetworkError("read", path, errno=err.errno) from err
+    finally:
+        posix.close(fd)
+
+
+def write(path: str, text: str) -> None:
+    """Write a file that is, or will be, bind-mounted: in place, for the mount holds the file and not its name.
+
+    Raises NetworkError.
+    """
+    data = text.encode()
+    try:
+        fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_CLOEXEC, 0o644)
+        try:
+            posix.fchmod(fd, 0o644)
+            # One write and then the end: a reader sees no empty file in between.
+            if posix.pwrite(fd, data, 0) != len(data):
+                raise OSError(errno.ENOSPC, "no space left on device")
+            posix.ftruncate(fd, len(data))
+        finally:
+            posix.close(fd)
+    except OSError as err:
+        raise NetworkError("write", path, errno=err.errno) from err
+
+
+def update_members(path: str, members: list[tuple[str, list[str]]]) -> None:
+    """Write other members into a container's hosts file; fine when it has gone. Raises NetworkError."""
+    text = _read(path)
+    changed = replace_members(text, members)
+    if changed != text:
+        write(path, changed)
