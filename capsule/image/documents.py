@@ -124,13 +124,13 @@ def check_config(document: dict, subject: str, layers: int) -> list[str]:
 
 
 def choose(children: list[dict], subject: str, platform: tuple[str, str, str]) -> dict:
-    """Return the one descriptor of an index that is for a platform (os, architecture, variant).
+    """Return the one descriptor of an index that is for a platform (os, architecture, variant); else an index in it.
 
     Raises ImageError.
     """
     fitting = [child for child in children if _fits(child, platform)]
     exact = [child for child in fitting if (child.get("platform") or {}).get("variant", "") == platform[2]]
-    found = exact or fitting
+    found = exact or fitting or [child for child in children if child.get("mediaType") in INDEXES]
     if not found:
         raise ImageError("choose from", subject, f"nothing in it is for {'/'.join(platform).rstrip('/')}")
     return found[0]

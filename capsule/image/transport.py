@@ -86,7 +86,10 @@ def _choose(name: Name, platform: tuple[str, str, str], access: Access) -> tuple
     if not documents.is_index(document, str(name)):
         documents.check_manifest(document, str(name))
         return asked, asked
-    return documents.choose(documents.check_index(document, str(name)), str(name), platform)["digest"], asked
+    chosen = documents.choose(documents.check_index(document, str(name)), str(name), platform)
+    if chosen["mediaType"] not in documents.MANIFESTS:
+        raise Unsupported("pull", str(name), "an index within an index")
+    return chosen["digest"], asked
 
 
 def _offer_own_blobs(store: Store, staging: Staging) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from capsule.cli.grammar import FLAG, TEXT, TEXTS
 
 SUMMARY = "images: what containers are made of"
-ALIASES = {"ls": "list", "rm": "delete", "inspect": "get"}
+ALIASES = {"ls": "list", "rm": "delete", "inspect": "get", "unmount": "umount"}
 
 _QUIET = ("quiet", ("quiet", "q"), FLAG, "", "print ids only")
 _JSON = ("format", ("format", "f"), TEXT, "FORMAT", "table (default) or json")
@@ -65,6 +65,12 @@ COMMANDS = (
         ),
     ),
     ("image logout", "cmd_image_registry", (1, 1), True, "<registry>", "forget credentials", _ACCESS[1:]),
+    ("image mount", "cmd_image_mount", (0, 1), True, "[image]", "mount an image read-only, or list those mounted", ()),
+    ("image umount", "cmd_image_mount", (1, -1), True, "<image...>", "undo mount", ()),
+    (
+        "image diff", "cmd_image_mount", (1, 1), True, "<image>", "tell what the top layer adds, changes, deletes",
+        (_JSON,),
+    ),
     ("image tag", "cmd_image_change", (2, 2), True, "<image> <name>", "give an image a further name", ()),
     (
         "image delete", "cmd_image_change", (1, -1), True, "<image...>", "remove names, and images with their last one",
