@@ -22,9 +22,7 @@ def of(init_pid: int, *, private_pids: bool) -> list[int]:
         members |= {pid for pid in parents if _namespace(pid) == wanted}
     # Below a member: its children, and what lives in pid namespaces that were made inside.
     rest = [pid for pid in parents if pid not in members]
-    found = True
-    while found:
-        found = [pid for pid in rest if parents[pid] in members]
+    while found := [pid for pid in rest if parents[pid] in members]:
         members.update(found)
         rest = [pid for pid in rest if pid not in members]
     return sorted(members)
