@@ -64,3 +64,11 @@ def placed(bundle: Callable[..., Bundle]) -> Callable[[str], Bundle]:
             mapped(box, [(0, os.getuid(), 1)])
         return box
     return make
+
+
+@pytest.fixture
+def kernel_says(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Give a way to tell the report what the kernel says; pytest's record_property warns beside a junit file."""
+    def say(words: str) -> None:
+        request.node.user_properties.append(("kernel", words))
+    return say

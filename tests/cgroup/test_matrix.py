@@ -82,7 +82,7 @@ def forbidden(controller: str) -> str:
 
 
 @cases(*LIMITS)
-def test_a_limit_is_in_the_kernels_file(driven, placed, disk, record_property, controller, driver):
+def test_a_limit_is_in_the_kernels_file(driven, placed, disk, kernel_says, controller, driver):
     capsule, box = driven(driver), placed(driver)
     limit = LIMITS[controller]
     box.linux["resources"] = resources = {key: dict(value) if isinstance(value, dict) else value
@@ -91,7 +91,7 @@ def test_a_limit_is_in_the_kernels_file(driven, placed, disk, record_property, c
         resources["blockIO"] = {"throttleReadBpsDevice": [{"major": disk.major, "minor": disk.minor, "rate": MIB}]}
     why = forbidden(controller)
     if why:
-        record_property("kernel", why)
+        kernel_says(why)
         refused = capsule.create(box, rc=FAILS)
         assert controller in one_line(refused)
         assert not capsule.exists(box)
@@ -105,7 +105,7 @@ def test_a_limit_is_in_the_kernels_file(driven, placed, disk, record_property, c
 
 
 @cases("rdma")
-def test_a_limit_of_a_device_that_the_kernel_has_not_is_refused(driven, placed, record_property, controller, driver):
+def test_a_limit_of_a_device_that_the_kernel_has_not_is_refused(driven, placed, kernel_says, controller, driver):
     capsule, box = driven(driver), placed(driver)
     box.linux["resources"] = NO_DEVICE
     why = forbidden(controller)
@@ -113,17 +113,17 @@ def test_a_limit_of_a_device_that_the_kernel_has_not_is_refused(driven, placed, 
     assert "rdma" in refused
     if not why:
         assert os.strerror(errno.ENODEV) in refused
-    record_property("kernel", why or refused)
+    kernel_says(why or refused)
     assert not capsule.exists(box)
 
 
 @cases("freezer")
-def test_a_container_is_frozen_and_thawed(driven, placed, record_property, controller, driver):
+def test_a_container_is_frozen_and_thawed(driven, placed, kernel_says, controller, driver):
     capsule, box = driven(driver), placed(driver)
     why = "" if world.hierarchy() == "v2" else forbidden(controller)
     pid = capsule.start_container(box)
     if why:
-        record_property("kernel", why)
+        kernel_says(why)
         assert one_line(capsule.call("pause", box.id, rc=FAILS))
         return
     capsule.call("pause", box.id)
@@ -149,7 +149,7 @@ def bpf_refusal() -> str:
 
 @cases("devices")
 @pytest.mark.parametrize("allowed", [False, True], ids=["denied", "allowed"])
-def test_a_disk_is_read_only_where_a_rule_allows_it(driven, placed, disk, record_property, controller, driver, allowed):
+def test_a_disk_is_read_only_where_a_rule_allows_it(driven, placed, disk, kernel_says, controller, driver, allowed):
     """A disk: root reads it unless the rules keep root from it, unlike devices that ask for a capability."""
     capsule, box = driven(driver), placed(driver)
     node = {"type": "b", "major": disk.major, "minor": disk.minor}
@@ -157,7 +157,7 @@ def test_a_disk_is_read_only_where_a_rule_allows_it(driven, placed, disk, record
     if world.user() != "root":
         why = bpf_refusal() if world.hierarchy() == "v2" else forbidden(controller)
         assert why, "the kernel lets this user restrict devices"
-        record_property("kernel", why)
+        kernel_says(why)
         (found,) = capsule.attempts(box, "read", "/dev/disk")
         assert found["errno"] == 13  # the node is the host's and root's: EACCES, rules or not
         return
