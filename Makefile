@@ -6,7 +6,7 @@ ARGS ?=
 
 ifdef CI
 export CAPSULE_WERROR = 1
-export CAPSULE_REQUIRE ?= root,runtime,stop,noseal,busybox,gcc,qemu,debootstrap,podman,buildah,docker,containerd,tini,cni,iptables,uidmap,systemd,registry,skopeo,umoci
+export CAPSULE_REQUIRE ?= root,runtime,stop,noseal,busybox,gcc,qemu,debootstrap,podman,buildah,docker,containerd,tini,cni,iptables,uidmap,systemd,registry,skopeo,umoci,nft,ip
 endif
 
 .DEFAULT_GOAL := help

@@ -9,10 +9,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static int open_here(void)
+static int open_here(int protocol)
 {
 	const struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
-	int on = 1, fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	int on = 1, fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
 
 	if (fd < 0)
 		return -errno;
@@ -29,16 +29,16 @@ static int open_here(void)
 	return fd;
 }
 
-int capsule_rtnetlink_open(int netns_fd)
+int capsule_rtnetlink_open(int netns_fd, int protocol)
 {
 	int own, result;
 
 	if (netns_fd < 0)
-		return open_here();
+		return open_here(protocol);
 	own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (own < 0)
 		return -errno;
-	result = setns(netns_fd, CLONE_NEWNET) < 0 ? -errno : open_here();
+	result = setns(netns_fd, CLONE_NEWNET) < 0 ? -errno : open_here(protocol);
 	if (setns(own, CLONE_NEWNET) < 0) {
 		if (result >= 0)
 			close(result);

@@ -21,6 +21,6 @@ def read_ports(texts: list[str]) -> list[dict]:
     """Return the ports that --publish names."""
     if not texts:
         return []
-    from capsule.network import rules
+    from capsule.network import ports
 
-    return rules.read_ports(texts)
+    return ports.parse(texts)

@@ -16,7 +16,7 @@ _DUMP, _CREATE_NEW = 0x300, 0x600
 _NEWLINK, _DELLINK, _GETLINK, _NEWADDR, _NEWROUTE, _GETROUTE = 16, 17, 18, 20, 24, 26
 _IFNAME, _ADDRESS, _MTU, _LINK, _MASTER, _LINKINFO, _IFALIAS, _AF_SPEC, _NET_NS_FD = 3, 1, 4, 5, 10, 18, 20, 26, 28
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
-_VETH_INFO_PEER, _MACVLAN_MODE, _BR_STP_STATE, _BRPORT_ISOLATED, _INET6_ADDR_GEN_MODE = 1, 1, 5, 33, 8
+_VETH_INFO_PEER, _MACVLAN_MODE, _BR_STP_STATE, _BRPORT_MODE, _INET6_ADDR_GEN_MODE = 1, 1, 5, 4, 8
 _AF = {4: 2, 6: 10}
 _FAMILY = {2: 4, 10: 6}
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 4, 8, 0x02
@@ -61,11 +61,11 @@ def macvlan(name: str, mac: bytes, netns_fd: int, mtu: int, parent: int, mode: s
     return _NEWLINK, _CREATE_NEW, body + _info(b"macvlan", data)
 
 
-def change(index: int, *, up: bool = True, alias: str = "", no_ipv6: bool = False, isolated: bool = False) -> Request:
+def change(index: int, *, up: bool = True, alias: str = "", no_ipv6: bool = False, hairpin: bool = False) -> Request:
     """Bring a link up.
 
     `alias` is a note for people and for us; `no_ipv6`: the kernel makes it no link-local address, so that it speaks no
-    IPv6 of its own accord; `isolated`: as a port of a bridge it reaches the bridge, and other ports that are not.
+    IPv6 of its own accord; `hairpin`: as a port of a bridge it is given back what it sent, where that is its way.
     """
     flags = IFF_UP if up else 0
     body = link_body(index, flags, flags)
@@ -74,8 +74,8 @@ def change(index: int, *, up: bool = True, alias: str = "", no_ipv6: bool = Fals
     if no_ipv6:
         mode = attribute(_INET6_ADDR_GEN_MODE, b"\1")
         body += attribute(_AF_SPEC, attribute(_AF[6], mode))
-    if isolated:
-        port = attribute(_INFO_SLAVE_DATA, attribute(_BRPORT_ISOLATED, b"\1"))
+    if hairpin:
+        port = attribute(_INFO_SLAVE_DATA, attribute(_BRPORT_MODE, b"\1"))
         body += attribute(_LINKINFO, attribute(_INFO_SLAVE_KIND, b"bridge\0") + port)
     return _NEWLINK, 0, body
 

@@ -10,7 +10,7 @@ from capsule._ext import proc
 _SIGKILL = 9
 
 
-OUTPUT_MAX = 65536  # bytes of a program's output that are kept: the last ones
+OUTPUT_MAX = 65536  # bytes of a program's output that are kept unless a caller wants more: the last ones
 _CHUNK = 65536
 _DRAINS = 32  # reads after the program's end: what it left in the pipe, at most 1 MiB (man 7 pipe)
 
@@ -24,8 +24,8 @@ class TimedOut(Exception):
 
 
 def run(path: str, args: list[str], env: list[str], *, stdin: bytes, timeout_ms: int = -1,
-        cwd: str | None = None) -> tuple[int, bytes]:
-    """Run a program to its end; returns its wait status (wait(2)) and the end of its stdout and stderr.
+        cwd: str | None = None, keep: int = OUTPUT_MAX) -> tuple[int, bytes]:
+    """Run a program to its end; returns its wait status (wait(2)) and the last `keep` bytes of its stdout and stderr.
 
     Raises OSError when it cannot be started, TimedOut when it was killed after timeout_ms.
     """
@@ -40,12 +40,12 @@ def run(path: str, args: list[str], env: list[str], *, stdin: bytes, timeout_ms:
         finally:
             posix.close(stdin_fd)
             posix.close(write_fd)
-        return _follow(pid, output_fd, timeout_ms)
+        return _follow(pid, output_fd, timeout_ms, keep)
     finally:
         posix.close(output_fd)
 
 
-def _follow(pid: int, output_fd: int, timeout_ms: int) -> tuple[int, bytes]:
+def _follow(pid: int, output_fd: int, timeout_ms: int, keep: int) -> tuple[int, bytes]:
     """Read what a program says until it has ended; not to the end of the pipe, which its children may keep open."""
     posix.set_blocking(output_fd, False)
     deadline = time.monotonic() + timeout_ms / 1000
@@ -60,23 +60,23 @@ def _follow(pid: int, output_fd: int, timeout_ms: int) -> tuple[int, bytes]:
                 chunk = _read(output_fd)
                 if chunk == b"":
                     del waited[1:]
-                output = (output + (chunk or b""))[-OUTPUT_MAX:]
+                output = (output + (chunk or b""))[-keep:]
             if pidfd in ready:
-                return proc.wait_pid(pid)[1], _drain(output_fd, output)
+                return proc.wait_pid(pid)[1], _drain(output_fd, output, keep)
             if timeout_ms >= 0 and time.monotonic() >= deadline:
                 proc.pidfd_send_signal(pidfd, _SIGKILL)
                 proc.wait_pid(pid)
-                raise TimedOut(_drain(output_fd, output))
+                raise TimedOut(_drain(output_fd, output, keep))
     finally:
         posix.close(pidfd)
 
 
-def _drain(output_fd: int, output: bytes) -> bytes:
+def _drain(output_fd: int, output: bytes, keep: int) -> bytes:
     for _ in range(_DRAINS):
         chunk = _read(output_fd)
         if not chunk:
             break
-        output = (output + chunk)[-OUTPUT_MAX:]
+        output = (output + chunk)[-keep:]
     return output
 
 

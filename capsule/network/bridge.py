@@ -10,10 +10,10 @@ import errno
 import posix
 
 from capsule import log
-from capsule._ext import proc, seccomp
+from capsule._ext import proc
 from capsule.errors import NetworkError
 from capsule.linux import links
-from capsule.network import address as addresses, interface, rules
+from capsule.network import address as addresses, firewall, interface
 from capsule.network.driver import NetworkDriver
 
 TYPE_CHECKING = False
@@ -45,11 +45,11 @@ class BridgeDriver(NetworkDriver):
                 _bring_up(socket, record)
             finally:
                 socket.close()
-            _forward(record)
-        rules.network_up(record)
+            _refuse_advertisements(record)
+        firewall.network_up(record)
 
     def delete(self, networks: Networks, record: dict) -> None:
-        rules.network_down(record)
+        firewall.network_down(record)
         socket = interface.open_socket()
         try:
             link = links.find(socket, record["bridge"])
@@ -81,7 +81,9 @@ class BridgeDriver(NetworkDriver):
             if link is None:
                 raise OSError(errno.ENODEV, "it has gone meanwhile")
             alias = f"capsule {endpoint['container']}"[:255]
-            socket.perform([links.change(link.index, alias=alias, no_ipv6=True, isolated=not record["icc"])])
+            # With br_netfilter a container's way to its own published port is from its port of the bridge to that port.
+            hairpin = bool(endpoint["ports"])
+            socket.perform([links.change(link.index, alias=alias, no_ipv6=True, hairpin=hairpin)])
             inside = interface.open_socket(netns_fd)
             try:
                 interface.furnish(inside, endpoint)
@@ -112,7 +114,7 @@ def mac_of(record: dict) -> bytes:
     Without one of its own it would have that of a port, another one as ports come and go. It also tells the bridge from
     one that somebody else gave the name: it has it from the moment that it exists.
     """
-    return b"\x02\xcb" + seccomp.digest(record["id"].encode())[:4]
+    return interface.bridge_mac(record["id"])
 
 
 def _is_ours(link: Link, record: dict) -> bool:
@@ -176,29 +178,10 @@ def _make_pair(networks: Networks, socket: Socket, bridge: int, record: dict, en
             networks.save_state(record["name"], state)
 
 
-def _forward(record: dict) -> None:
-    """Let the host forward what the network needs. Raises NetworkError."""
-    name = record["bridge"]
-    for entry in record["subnets"]:
-        if ":" in entry["subnet"]:
-            # Nothing that a container says makes it a router of this host.
-            _write(f"/proc/sys/net/ipv6/conf/{name}/accept_ra", "0")
-            if not record["internal"] and _read("/proc/sys/net/ipv6/conf/all/forwarding") == "0":
-                _keep_advertisements()
-                _write("/proc/sys/net/ipv6/conf/all/forwarding", "1")
-        elif not record["internal"]:
-            _write("/proc/sys/net/ipv4/ip_forward", "1")
-
-
-def _keep_advertisements() -> None:
-    """Let links that learn the host's own routes from routers go on when it becomes a router itself.
-
-    Documentation/networking/ip-sysctl.rst: accept_ra 1 ends with forwarding, 2 does not.
-    """
-    base = "/proc/sys/net/ipv6/conf"
-    for link in posix.listdir(base):
-        if _read(f"{base}/{link}/accept_ra") == "1":
-            _write(f"{base}/{link}/accept_ra", "2")
+def _refuse_advertisements(record: dict) -> None:
+    """Let nothing that a container says make it a router of this host. Raises NetworkError."""
+    if any([":" in entry["subnet"] for entry in record["subnets"]]):
+        _write(f"/proc/sys/net/ipv6/conf/{record['bridge']}/accept_ra", "0")
 
 
 def _read(path: str) -> str:

@@ -11,7 +11,7 @@ from functools import partial
 
 from capsule.errors import CapsuleError, CorruptRecord
 from capsule.linux import links
-from capsule.network import bridge as bridges, driver as drivers, endpoint as endpoints, interface, netlink, rules
+from capsule.network import bridge as bridges, driver as drivers, endpoint as endpoints, firewall, interface, netlink
 from capsule.network.store import Networks, State
 
 
@@ -40,7 +40,7 @@ def reload(networks: Networks, name: str) -> None:
     for endpoint in state.endpoints.values():
         _put_back(record, endpoint)
         if driver.has_rules:
-            rules.endpoint_up(record, endpoint)
+            firewall.endpoint_up(record, endpoint)
 
 
 def _put_back(record: dict, endpoint: dict) -> None:
@@ -52,7 +52,7 @@ def _put_back(record: dict, endpoint: dict) -> None:
         link, bridge = links.find(socket, endpoint["host_interface"]), links.find(socket, record["bridge"])
         if link is not None and bridge is not None and interface.mac_text(link.address) == endpoint["host_mac"]:
             socket.perform([links.enslave(link.index, bridge.index),
-                            links.change(link.index, no_ipv6=True, isolated=not record["icc"])])
+                            links.change(link.index, no_ipv6=True, hairpin=bool(endpoint["ports"]))])
     except OSError as err:
         raise interface.failed("put back link", endpoint["host_interface"], err) from err
     finally:
@@ -63,6 +63,7 @@ def check(networks: Networks, *, is_running: Callable[[str], bool], fix: bool = 
     """Compare every network; with `fix` repair what can be. Raises NetworkError."""
     present = netlink.links()
     found: list[Finding] = []
+    ruled: list[tuple[dict, list[dict]]] = []
     for name in networks.names():
         try:
             record = networks.load(name)
@@ -71,14 +72,25 @@ def check(networks: Networks, *, is_running: Callable[[str], bool], fix: bool = 
             found.append(Finding(name, "record", str(err), None))
             continue
         found += _check_leases(networks, record, state)
+        if drivers.find(record["driver"]).has_rules:
+            ruled.append((record, list(state.endpoints.values())))
         if record["driver"] == "bridge":
             found += _check_bridge(networks, record, present)
             found += _check_ports(networks, record, state, present, is_running)
     for name in set(networks.stateful()) - set(networks.names()):
         found.append(Finding(name, "leases", "their network is no more", partial(_forget, networks, name)))
+    found += _check_rules(ruled, set(present))
     if fix:
         _repair(found)
     return found
+
+
+def _check_rules(ruled: list[tuple[dict, list[dict]]], interfaces: set[str]) -> list[Finding]:
+    if not ruled:
+        return []
+    again = partial(firewall.repair, ruled, interfaces)
+    found = [Finding("", "firewall", problem, again) for problem in firewall.differences(ruled, interfaces)]
+    return found + [Finding("", "firewall", problem, None) for problem in firewall.foreign_drops(ruled)]
 
 
 def _repair(found: list[Finding]) -> None:

@@ -17,7 +17,7 @@ import posix
 from capsule import log
 from capsule._ext import proc
 from capsule.errors import CapsuleError, NetworkError
-from capsule.network import driver as drivers, interface, rules
+from capsule.network import driver as drivers, firewall, interface, ports as published
 from capsule.network.ipam import IPAM
 from capsule.network.store import Networks, State
 
@@ -55,12 +55,18 @@ def _lease(networks: Networks, container: str, request: dict, ports: list[dict],
         if not reclaim(networks, record, state):
             raise
         addresses = IPAM(record["name"], record["subnets"], state.leases).allocate(id, request["ip"])
-    if ports and not drivers.find(record["driver"]).has_rules:
-        raise NetworkError("publish ports", f"of network {record['name']}", f"its driver {record['driver']} cannot")
+    has_rules = drivers.find(record["driver"]).has_rules
+    if has_rules:
+        firewall.find_nft()
+    if ports and (not has_rules or record["internal"]):
+        cause = "it is internal" if has_rules else f"its driver {record['driver']} cannot"
+        raise NetworkError("publish ports", f"of network {record['name']}", cause)
     endpoint = _endpoint(record, container, id, request, addresses)
     endpoint["gateways"] = _gateways(record, routed)
     if ports:
-        endpoint["ports"] = rules.publish(ports, [port for other in networks.endpoints() for port in other["ports"]])
+        reserved = [port for other in networks.endpoints() for port in other["ports"]]
+        families = {6 if ":" in text else 4 for text in addresses}
+        endpoint["ports"] = published.allocate(ports, reserved, families)
     note(record["name"], id)
     proc.stop_point("net-journal")
     state.endpoints[id] = endpoint
@@ -109,17 +115,8 @@ def connect(networks: Networks, endpoint: dict, netns_fd: int) -> None:
     driver.connect(networks, record, endpoint, netns_fd)
     proc.stop_point("net-connected")
     if driver.has_rules:
-        _rules_up(record, endpoint)
+        firewall.endpoint_up(record, endpoint)
     proc.stop_point("net-ruled")
-
-
-def _rules_up(record: dict, endpoint: dict) -> None:
-    try:
-        rules.endpoint_up(record, endpoint)
-    except NetworkError:
-        # Somebody has flushed the firewall: then the network's own rules have gone too.
-        rules.network_up(record)
-        rules.endpoint_up(record, endpoint)
 
 
 def disconnect(networks: Networks, network: str, id: str, netns_fd: int = -1) -> None:
@@ -141,7 +138,7 @@ def _unmake(networks: Networks, record: dict, endpoint: dict, netns_fd: int) -> 
     failure: CapsuleError | None = None
     if driver.has_rules:
         try:
-            rules.endpoint_down(record, endpoint)
+            firewall.endpoint_down(record, endpoint)
         except CapsuleError as err:
             failure = err
     proc.stop_point("net-unlink")

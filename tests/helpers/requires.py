@@ -129,6 +129,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "skopeo": lambda: _program("skopeo", "skopeo"),
     "umoci": lambda: _program("umoci", "umoci"),
     "iptables": lambda: _program("iptables", "iptables"),
+    "nft": lambda: _program("nft", "nftables"),
     "busybox": lambda: _program("busybox", "busybox-static"),
     "gcc": _compiler,
     "strace": lambda: _program("strace", "strace"),

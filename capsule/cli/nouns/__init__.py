@@ -10,7 +10,7 @@ The scanner runs only the commands of `LINKED`, whose modules the launcher has; 
 from __future__ import annotations
 
 NOUNS: tuple[str, ...] = ("image", "network", "system")
-ENGINE: tuple[str, ...] = ("sandbox",)
+ENGINE: tuple[str, ...] = ("sandbox", "port")
 LINKED: frozenset[str] = frozenset({"network connect", "network disconnect", "sandbox"})
 
 
