@@ -60,12 +60,20 @@ def _members(networks: Networks, own: list[dict]) -> list[tuple[str, list[str]]]
     """Return (address, names) of every other container in the networks of a container."""
     ids = [endpoint["id"] for endpoint in own]
     found = []
-    for network in [endpoint["network"] for endpoint in own]:
+    for network in [endpoint["network"] for endpoint in own if _is_named(networks, endpoint["network"])]:
         for other in networks.state(network).endpoints.values():
             if other["id"] not in ids:
                 words = [word for word in (other["container"], *other["aliases"]) if _is_name(word)]
                 found += [(text.partition("/")[0], words) for text in other["addresses"]]
     return found
+
+
+def _is_named(networks: Networks, network: str) -> bool:
+    """Tell whether the members of a network find each other by name (network create --disable-dns)."""
+    try:
+        return networks.load(network).get("dns", True)
+    except CapsuleError:
+        return False
 
 
 def _is_name(word: str) -> bool:

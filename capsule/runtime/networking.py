@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from capsule import log
-from capsule.errors import CapsuleError, NetworkError, StateError
+from capsule.errors import CapsuleError, NetworkError, StateError, Unsupported
 from capsule.network import attachment, creating, endpoint as endpoints
 from capsule.network.store import Networks
 from capsule.runtime import network_files, status as statuses
@@ -60,6 +60,9 @@ class Networking:
         requests = self.wanted.requests if self.wanted is not None else []
         if self.options.get("ports") and not requests:
             raise NetworkError("publish ports", "", "the container joins no network; name one with --network")
+        if requests and posix.geteuid() != 0:
+            raise Unsupported("join network", requests[0]["network"],
+                              f"as uid {posix.geteuid()}: links of this host need root; --network none or host do not")
         for request in requests:
             creating.find_or_default(self.networks, request["network"])
 

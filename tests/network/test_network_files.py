@@ -57,6 +57,12 @@ def test_members_come_and_go(world, start):
     assert not {"10.5.0.3", "10.5.0.4"} & set(hosts(world, one))
 
 
+def test_a_network_without_names_tells_none(world, start):
+    world.network("create", "blue", "--subnet", "10.5.0.0/24", "--disable-dns")
+    one, two = start("--network", "blue"), start("--network", "blue")
+    assert "10.5.0.3" not in hosts(world, one) and "10.5.0.2" not in hosts(world, two)
+
+
 def test_what_the_program_wrote_itself_stays(world, start):
     world.network("create", "blue", "--subnet", "10.5.0.0/24")
     one = start("--network", "blue")
