@@ -9,11 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from capsule._ext import unpack
 from capsule.errors import ImageError
 from capsule.image import documents, layers, layout
 from capsule.image.decompress import GZIP, TAR, ZSTD, Source
 from capsule.image.layout import Staging
 from capsule.image.lookup import BLOBS, DIFF, LAYERS, read_file
+from capsule.linux import namespaces
 
 Opener = Callable[[str], BinaryIO]  # of a blob, by its digest
 
@@ -53,6 +55,8 @@ class Builder:
         self.root = root
         self.staging = staging
         self.flags = flags
+        if not namespaces.is_initial_user():
+            self.flags |= unpack.USERXATTR | unpack.SKIP_DEVICES
         self.layers: list[dict] = []
 
     def directories(self) -> list[str]:

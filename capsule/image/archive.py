@@ -16,7 +16,7 @@ from typing import BinaryIO
 from capsule._ext import openbeneath, unpack
 from capsule.errors import ImageError
 from capsule.image import documents, layers, names, platforms
-from capsule.image.adopt import Builder, adopt, compose, read_blob
+from capsule.image.adopt import Builder, Made, adopt, compose, read_blob
 from capsule.image.decompress import CHUNK, Source, open_stream
 from capsule.image.layout import Staging
 from capsule.image.lookup import BLOBS, REF_NAME, Image
@@ -92,12 +92,15 @@ def _load_oci(store: Store, staging: Staging, directory: Directory, platform, pr
     found = []
     for entry in documents.check_index(index, "index.json"):
         descriptor = resolve(directory.blob, entry, platform)
-        builder = Builder(store.root, staging)
-        made = adopt(builder, directory.blob, descriptor, progress.layer)
-        for layer in made.layers:
-            _keep_blob(staging, directory, layer["digest"])
         notes = entry.get("annotations")
-        found.append(store.publish(staging, made, _name_of(notes if isinstance(notes, dict) else {})))
+
+        def make(descriptor: dict = descriptor) -> Made:
+            made = adopt(Builder(store.root, staging), directory.blob, descriptor, progress.layer)
+            for layer in made.layers:
+                _keep_blob(staging, directory, layer["digest"])
+            return made
+
+        found.append(store.bring(staging, make, _name_of(notes if isinstance(notes, dict) else {})))
     return found
 
 

@@ -161,8 +161,8 @@ def _make_again(store: Store, entry: dict, deep: bool) -> None:
                 if read_layer(store.root, chain) is None or not whole:
                     os.rename(f"{store.root}/{LAYERS}/{chain}", staging.layer_path(f"broken-{chain}"))
         descriptor = {"mediaType": entry["media_type"], "digest": entry["digest"], "size": entry["size"]}
-        made = adopt(Builder(store.root, staging), _opener(store), descriptor)
-        store.publish(staging, made, entry["name"], entry["origin"])
+        store.bring(staging, lambda: adopt(Builder(store.root, staging), _opener(store), descriptor), entry["name"],
+                    entry["origin"])
 
 
 def _give_up(store: Store, id: str) -> None:

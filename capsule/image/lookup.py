@@ -148,7 +148,9 @@ def hold(root: str, id: str, user: str) -> None:
     _check_user(user)
     lock_fd = lock(root, exclusive=False)
     try:
-        posix.stat(f"{root}/{IMAGES}/{id[7:]}.json")
+        # The index, not what lies about: what it no longer names is about to be collected.
+        if id not in [entry["id"] for entry in read_index(root)]:
+            raise ImageError("hold image", id, "it has been removed")
         _make_dir(f"{root}/{HOLDS}/{id[7:]}")
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_CLOEXEC
         posix.close(posix.open(f"{root}/{HOLDS}/{id[7:]}/{user}", flags, 0o600))

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from capsule._ext import unpack
-from capsule.errors import ImageError
+from capsule.errors import ImageError, Unsupported
 from capsule.image import layout, lookup, names
 from capsule.image.adopt import Made, read_layer
 from capsule.image.layout import LAYER_RECORD, Staging
 from capsule.image.lookup import BLOBS, IMAGES, LAYERS, Image
 
 __all__ = ["Image", "Store"]
+
+_TRIES = 5  # of bringing in an image whose known parts others remove meanwhile
+
+
+class _Vanished(ImageError):
+    """What the store had when the image was made has been removed since."""
 
 
 class Store:
@@ -52,9 +58,21 @@ class Store:
         return [lookup.load(self.root, id, entries) for id in ids]
 
     def stage(self, name: str = "") -> Staging:
-        """Return a staging area of the store, to be used by `with`. Raises ImageError."""
+        """Return a staging area of the store, to be used by `with`. Raises ImageError, Unsupported."""
+        if os.geteuid() != 0:
+            raise Unsupported("images of an ordinary user", "", "need a user namespace, for files have many owners: "
+                              "unshare --user --map-root-user --map-auto capsule image ...")
         layout.prepare(self.root)
         return Staging(self.root, name)
+
+    def bring(self, staging: Staging, make: Callable[[], Made], name: str = "", origin: str = "") -> Image:
+        """Make and publish an image; again, where others remove what it was to share. Raises ImageError."""
+        for _ in range(_TRIES - 1):
+            try:
+                return self.publish(staging, make(), name, origin)
+            except _Vanished:
+                continue
+        return self.publish(staging, make(), name, origin)
 
     def publish(self, staging: Staging, made: Made, name: str = "", origin: str = "") -> Image:
         """Make an image visible, under a name if one is given; a name that another image had becomes this one's.
@@ -78,6 +96,13 @@ class Store:
         return self.find(made.id)
 
     def _move_in(self, staging: Staging, made: Made) -> None:
+        for layer in made.layers:
+            if read_layer(self.root, layer["chain"]) is None and not os.path.isdir(staging.layer_path(layer["chain"])):
+                raise _Vanished("publish image", made.id, f"layer {layer['chain']} has been removed meanwhile")
+        for digest in made.blobs():
+            places = (f"{self.root}/{BLOBS}/{digest[7:]}", staging.blob_path(digest))
+            if not any(os.path.exists(place) for place in places):
+                raise _Vanished("publish image", made.id, f"blob {digest} has been removed meanwhile")
         for digest in made.blobs():
             if not os.path.exists(f"{self.root}/{BLOBS}/{digest[7:]}"):
                 os.rename(staging.blob_path(digest), f"{self.root}/{BLOBS}/{digest[7:]}")

@@ -61,15 +61,15 @@ def pull(store: Store, ref: str, access: Access, progress: Progress, *, platform
         _offer_own_blobs(store, staging)
         source = f"docker://{name.remote_path()}@{digest}"
         _skopeo(["copy", *access.options("src-"), source, _layout_word(staging)], progress, staging)
-        builder = Builder(store.root, staging)
         with Directory(staging.path) as directory:
             index = documents.parse(directory.document("index.json"), "index.json")
             entries = [entry for entry in documents.check_index(index, "index.json")
                        if (entry.get("annotations") or {}).get(REF_NAME) == _STAGED]
             if len(entries) != 1:
                 raise ImageError("pull", ref, "skopeo did not leave one image")
-            made = adopt(builder, directory.blob, entries[0], progress.layer)
-        return store.publish(staging, made, Name(name.path, name.tag, "").tagged(), origin=asked)
+            return store.bring(
+                staging, lambda: adopt(Builder(store.root, staging), directory.blob, entries[0], progress.layer),
+                Name(name.path, name.tag, "").tagged(), origin=asked)
 
 
 def _choose(name: Name, platform: tuple[str, str, str], access: Access) -> tuple[str, str]:

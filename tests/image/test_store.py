@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tarfile
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 from helpers.requires import requires
 
-from capsule.errors import ImageError
+from capsule.errors import ImageError, Unsupported
+from capsule.image.adopt import Builder, adopt
 from capsule.image.check import check
 from capsule.image.importing import from_tar
 from capsule.image.store import Store
@@ -334,3 +336,50 @@ def test_a_full_disk_leaves_the_store_as_it_was(cli: Cli, memory: Path) -> None:
                            str(small / "run")], env={**cli.env, "IN": str(archive)}, capture_output=True, text=True)
     assert "no space left on device" in done.stderr and len(done.stderr.strip().splitlines()) == 2
     assert sorted(line.rpartition("/")[2] for line in done.stdout.splitlines()) == ["lock", "oci-layout", "rc 1"]
+
+
+@requires("userns")
+def test_in_a_user_namespace_overlays_own_attributes_are_the_users(cli: Cli, memory: Path) -> None:
+    """There a device cannot be made: it is left out, with a word."""
+    archive = memory / "in.tar"
+    archive.write_bytes(tar(member("d/", b"5"), member("d/.wh..wh..opq"), member("d/f", data=b"x"), member(".wh.gone"),
+                            member("null", b"3", major=1, minor=3)))
+    os.chmod(memory, 0o711)
+    script = '"$@" image create a "$0" && "$@" image get a && "$@" image delete a >/dev/null'
+    done = subprocess.run(["unshare", "--user", "--map-root-user", "sh", "-c", script, str(archive), *cli.argv()],
+                          env=cli.env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "1 device nodes were left out" in done.stderr
+
+
+def test_an_ordinary_user_is_told_what_it_takes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(Unsupported, match="need a user namespace"):
+        store.stage()
+    assert not Path(store.root).exists()
+
+
+def test_what_is_removed_before_publishing_is_made_again(cli: Cli, store: Store, tmp_path: Path) -> None:
+    """An image that is to share a layer, whose only other owner goes in the meantime."""
+    layout = Layout(tmp_path / "img")
+    layout.image(rootfs(), ref="first:1")
+    cli("image", "load", data=layout.archive())
+    (entry,) = json.loads((layout.path / "index.json").read_text())["manifests"]
+    tries = []
+
+    def open_blob(digest: str):
+        return open(layout.path / "blobs/sha256" / digest[7:], "rb")
+
+    with store.stage() as staging:
+        def make():
+            made = adopt(Builder(store.root, staging), open_blob, entry)
+            for digest in made.blobs():
+                shutil.copy(layout.path / "blobs/sha256" / digest[7:], staging.blob_path(digest))
+            if not tries:
+                store.remove("first:1")
+            tries.append(made)
+            return made
+
+        store.bring(staging, make, "second:1")
+    assert len(tries) == 2 and check(store, fix=False, deep=True) == []
+    assert store.find("second:1").names == ["second:1"]
