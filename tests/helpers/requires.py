@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from . import ebpf
 from .payload import payload_is_fresh
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,6 +69,20 @@ def _mounted(kind: str) -> str:
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
         found = any(f" - {kind} " in line for line in file)
     return "" if found else f"no {kind} hierarchy is mounted"
+
+
+def _unified_alone() -> str:
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        kinds = {line.partition(" - ")[2].split()[0] for line in file if " - cgroup" in line}
+    return "" if kinds == {"cgroup2"} else "cgroup v2 is not alone (boot it: make test-vm)"
+
+
+def _device_program() -> str:
+    try:
+        os.close(ebpf.load("probe", allow=True))
+    except OSError as error:
+        return f"bpf(2): {error.strerror}"
+    return ""
 
 
 def _capability(number: int, name: str) -> str:
@@ -141,6 +156,8 @@ PROBES: dict[str, Callable[[], str]] = {
     "mirror": _mirror,
     "cgroup1": lambda: _mounted("cgroup"),
     "cgroup2": lambda: _mounted("cgroup2"),
+    "unified": _unified_alone,
+    "devbpf": _device_program,
     "realtime": _real_time,
     "overlay": lambda: _runs("grep", "-qw", "overlay", "/proc/filesystems"),
     "uidmap": lambda: _program("newuidmap", "uidmap"),

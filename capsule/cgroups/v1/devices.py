@@ -59,7 +59,7 @@ def apply(paths: dict[str, str], rules: list[dict]) -> None:
             cgroupfs.write_all(directory, add, [to_line(key, access) for key, access in exceptions.items()])
     except CgroupError as err:
         # Only the initial user namespace may write here; inside another one the kernel refuses mknod anyway.
-        if err.errno != errno.EPERM or not _in_user_namespace():
+        if err.errno != errno.EPERM or not in_user_namespace():
             raise
 
 
@@ -71,7 +71,7 @@ def fold(rules: list[dict]) -> tuple[bool, dict[tuple[str, int, int], str]]:
     allow_all = False
     exceptions: dict[tuple[str, int, int], str] = {}
     for index, rule in enumerate(rules):
-        allow, types, major, minor, access = _parse(rule, index)
+        allow, types, major, minor, access = parse(rule, index)
         if len(types) == 2 and major == ANY and minor == ANY and len(access) == 3:
             allow_all = allow
             exceptions = {}
@@ -89,7 +89,8 @@ def to_line(key: tuple[str, int, int], access: str) -> str:
     return f"{kind} {'*' if major == ANY else major}:{'*' if minor == ANY else minor} {access}"
 
 
-def _parse(rule: dict, index: int) -> tuple[bool, str, int, int, str]:
+def parse(rule: dict, index: int) -> tuple[bool, str, int, int, str]:
+    """Return (allow, types "b", "c" or "bc", major, minor, access) of a rule. Raises SpecError."""
     path = f"{_PATH}[{index}]"
     kind = rule.get("type") or "a"
     types = {"a": "bc", "b": "b", "c": "c", "u": "c"}.get(kind)
@@ -150,5 +151,6 @@ def _overlap(one: tuple, two: tuple) -> bool:
     return one[0] == two[0] and all(a == b or ANY in (a, b) for a, b in zip(one[1:], two[1:], strict=True))
 
 
-def _in_user_namespace() -> bool:
+def in_user_namespace() -> bool:
+    """Tell whether we are in another user namespace than the initial one."""
     return cgroupfs.read("/proc/self", "uid_map").split() != ["0", "0", "4294967295"]
