@@ -58,7 +58,7 @@ bench-engines: bootstrap-engines build ## compare podman and Docker on capsule, 
 
 lint: bootstrap-lint ## check style: ruff, mypy, clang-format
 	@$(PYTHON_OF_TREE) -m pip install -q --disable-pip-version-check -r requirements-lint.txt
-	@$(PYTHON_OF_TREE) -m ruff check . tools/conformance tools/demo tools/test-all vagrant/rig vagrant/test-vm
+	@$(PYTHON_OF_TREE) -m ruff check . tools/cgroup-table tools/conformance tools/demo tools/test-all vagrant/rig vagrant/test-vm
 	@$(PYTHON_OF_TREE) -m mypy
 	@command -v clang-format >/dev/null || { echo "lint: csrc is not checked: no clang-format" >&2; exit 1; }
 	@clang-format --dry-run --Werror csrc/*.c csrc/*.h
