@@ -1,7 +1,4 @@
-"""Control groups: making, joining, limiting, freezing and removing a container's cgroups (docs/cgroups.md).
-
-v1 and hybrid layouts are complete; on pure v2 membership, freezing and killing work and limits are refused.
-"""
+"""Control groups: making, joining, limiting, freezing and removing a container's cgroups (docs/cgroups.md)."""
 
 from __future__ import annotations
 

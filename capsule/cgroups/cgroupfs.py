@@ -51,6 +51,28 @@ def write_all(directory: str, name: str, values) -> None:
         raise CgroupError(f"write {value!r} to" if value else "open", path, errno=err.errno) from err
 
 
+def write_in_some_order(directory: str, writes) -> None:
+    """Write (file, values) pairs in any order the kernel accepts: what it calls invalid is tried after the others.
+
+    Raises CgroupError, the first one, when none of those that are left is accepted.
+    """
+    left = list(writes)
+    while left:
+        refused = []
+        failure = None
+        for name, values in left:
+            try:
+                write_all(directory, name, values)
+            except CgroupError as err:
+                if err.errno != errno.EINVAL:
+                    raise
+                failure = failure or err
+                refused.append((name, values))
+        if failure is not None and len(refused) == len(left):
+            raise failure
+        left = refused
+
+
 def read(directory: str, name: str) -> str:
     """Return a file's text without surrounding white space.
 

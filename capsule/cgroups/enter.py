@@ -50,6 +50,14 @@ def targets(paths: dict[str, str], sub: dict[str, str] | list[str] | None, init_
     return chosen
 
 
+def is_others(directory: str) -> bool:
+    """Tell whether a cgroup belongs to another user than us."""
+    try:
+        return posix.stat(directory).st_uid != posix.geteuid()
+    except OSError:
+        return False  # the join will say what is wrong
+
+
 def _below(path: str) -> str:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts or "\0" in path:

@@ -80,6 +80,11 @@ class Manager:
                 self.made += made
                 if not made:
                     self._check_unused(directory)
+                self._check_runs(directory)
+            if self.is_v2():
+                from capsule.cgroups.v2 import controllers
+
+                controllers.check_type(self.paths[UNIFIED])
             if "cpuset" in self.paths:
                 self._inherit_cpuset(self.paths["cpuset"], ("cpuset.cpus", "cpuset.mems"))
         except BaseException:
@@ -92,8 +97,14 @@ class Manager:
         count = len(cgroupfs.processes(directory))
         if count:
             raise CgroupError("container's cgroup is not empty", directory, f"{count} process(es) found")
-        if directory == self.paths.get("freezer", self.paths.get(UNIFIED)) and self.is_frozen():
-            raise CgroupError("container's cgroup unexpectedly frozen", directory)
+
+    def _check_runs(self, directory: str) -> None:
+        # A process that joins a frozen cgroup, or one below it, stops there for good.
+        if directory == self.paths.get("freezer", self.paths.get(UNIFIED)):
+            from capsule.cgroups import freezer
+
+            if freezer.stops(self.paths):
+                raise CgroupError("container's cgroup unexpectedly frozen", directory)
 
     def _inherit_cpuset(self, directory: str, names: tuple) -> None:
         # A v1 cpuset starts empty, and nothing can join it before it has both cpus and memory nodes.
@@ -135,6 +146,10 @@ class Manager:
             from capsule.cgroups.v1 import devices
 
             devices.apply(self.paths, resources.get("devices") or [])
+        elif UNIFIED in self.paths:
+            from capsule.cgroups.v2 import devices as unified_devices
+
+            unified_devices.apply(self.paths[UNIFIED], resources.get("devices") or [])
         elif self.paths:
             log.warning("access to devices is not restricted: the devices controller is not mounted")
         if resources:
@@ -147,10 +162,25 @@ class Manager:
 
         Raises CgroupError.
         """
-        if resources.get("memory") or resources.get("pids"):
+        if resources.get("memory") or resources.get("pids") or resources.get("unified"):
             from capsule.cgroups import limits
 
+            before = self.oom_kills() if self.is_v2() else 0
             limits.apply_late(self.paths, resources)
+            if self.is_v2() and self.oom_kills() > before:
+                # Where v1 refuses a limit below what is used, v2 takes it and kills.
+                cause = f"the first process ran out of memory and was killed; {self._needs()} is needed"
+                raise CgroupError("set memory limit of", self.paths[UNIFIED], cause)
+
+    def _needs(self) -> str:
+        directory, name = self.paths[UNIFIED], "memory.peak"
+        return f"more than {cgroupfs.read(directory, name)} bytes" if cgroupfs.has(directory, name) else "more"
+
+    def delegate(self, uid: int) -> None:
+        """Make a host's user the owner of the container's v2 cgroup; see cgroups.v2.ownership. Raises CgroupError."""
+        from capsule.cgroups.v2 import ownership
+
+        ownership.give(self.paths[UNIFIED], uid)
 
     def update(self, resources: dict) -> None:
         """Change limits of a container that runs; what is not named keeps its value, cgroups.undo takes it back.
@@ -164,6 +194,11 @@ class Manager:
 
         limits.apply_early(self.paths, resources)
         limits.apply_late(self.paths, resources)
+        if resources.get("devices"):
+            # Last, so that nothing can fail after it: undo knows files only.
+            from capsule.cgroups.v2 import devices
+
+            devices.apply(self.paths[UNIFIED], resources["devices"])
 
     # Joining
 
@@ -180,15 +215,18 @@ class Manager:
 
         `sub` names cgroups below the container's own: {controller, or "" for all: path}, or the command line's
         words `[CONTROLLER[,CONTROLLER]:]PATH`. Where the container's v2 cgroup cannot hold processes any more,
-        that of the init is joined, unless `sub` names one.
+        that of the init is joined, unless `sub` names one. A v2 cgroup that was given to another user is joined by
+        its cgroup.procs: the process has no CAP_DAC_OVERRIDE by then, but the kernel asks whoever opened the file.
 
         Raises CgroupError.
         """
         from capsule.cgroups import enter
 
-        return self._open_join_fds(enter.targets(self.paths, sub, init_pid))
+        paths = enter.targets(self.paths, sub, init_pid)
+        by_file = UNIFIED in paths and enter.is_others(paths[UNIFIED])
+        return self._open_join_fds(paths, by_file=by_file)
 
-    def _open_join_fds(self, paths: dict[str, str]) -> tuple[int, list[int]]:
+    def _open_join_fds(self, paths: dict[str, str], *, by_file: bool = False) -> tuple[int, list[int]]:
         unified_fd = -1
         tasks_fds: list[int] = []
         path = ""
@@ -196,7 +234,10 @@ class Manager:
             for path in dict.fromkeys(paths.values()):
                 if path != paths.get(UNIFIED):
                     tasks_fds.append(posix.open(path + "/tasks", _TASKS))
-            if UNIFIED in paths:
+            if by_file:
+                path = paths[UNIFIED]
+                tasks_fds.append(posix.open(path + "/cgroup.procs", _TASKS))
+            elif UNIFIED in paths:
                 path = paths[UNIFIED]
                 unified_fd = posix.open(path, _DIRECTORY)
         except OSError as err:

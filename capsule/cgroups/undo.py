@@ -42,7 +42,8 @@ class Undo:
             text = cgroupfs.read(directory, name)
         except CgroupError:
             return  # not there: the write will say so; or write-only
-        self._old.append((directory, name, text, [value.split()[0] for value in values if " " in value]))
+        keys = [value.split()[0] for value in values if " " in value and name != "cpu.max"]  # QUOTA PERIOD: no key
+        self._old.append((directory, name, text, keys))
 
     def _restore(self) -> None:
         for directory, name, text, keys in reversed(self._old):
@@ -59,7 +60,7 @@ def lines_before(name: str, text: str, keys: list) -> list:
         return [_line_of(name, lines, key) for key in keys]
     if name == "memory.oom_control":
         return [lines[0].split()[1]]  # its first line is "oom_kill_disable 0"
-    return lines[:1] or [""]
+    return lines[:1] or ["\n"]  # a write of nothing is none
 
 
 def _line_of(name: str, lines: list, key: str) -> str:

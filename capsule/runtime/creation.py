@@ -35,7 +35,7 @@ class Blueprint:
     """All that create decides before anything on the host has changed."""
 
     __slots__ = ("config", "process", "bundle", "rootfs_path", "namespaces", "manager", "security", "rootfs_plan",
-                 "id_maps", "time_offsets", "net_devices", "resctrl", "rootless")
+                 "id_maps", "time_offsets", "net_devices", "resctrl", "rootless", "cgroup_owner")
     if TYPE_CHECKING:
         config: Config
         process: Process
@@ -50,6 +50,7 @@ class Blueprint:
         net_devices: NetDevices | None
         resctrl: Group | None
         rootless: Rootless | None  # None where R has the host's root
+        cgroup_owner: int | None  # the host's uid to whom a v2 cgroup is given
 
 
 def draw(container, process) -> Blueprint:
@@ -113,7 +114,11 @@ def draw(container, process) -> Blueprint:
 def _draw_rarities(id: str, blueprint: Blueprint) -> None:
     """Plan what few containers have, each by a module of its own."""
     config, plan = blueprint.config, blueprint.namespaces
-    blueprint.resctrl = blueprint.net_devices = None
+    blueprint.resctrl = blueprint.net_devices = blueprint.cgroup_owner = None
+    if "cgroup" in plan.new and blueprint.manager.is_v2():
+        from capsule.cgroups.v2 import ownership
+
+        blueprint.cgroup_owner = ownership.owner(config, plan.joined_fd("user"))
     if "user" in plan.joined and (config.uid_mappings or config.gid_mappings):
         from capsule.runtime import idmaps
 
@@ -285,6 +290,8 @@ def _make(container, blueprint: Blueprint, keeper) -> None:
         blueprint.resctrl.create()
     proc.stop_point("r-cgroup")
     manager.apply_early(blueprint.config.resources)
+    if blueprint.cgroup_owner is not None:
+        manager.delegate(blueprint.cgroup_owner)
     unified_fd, tasks_fds = manager.join_fds()
     start_fd = fdpass.listen_seqpacket(entry.dir_fd, stores.START_SOCKET)
     keeper.connect()

@@ -33,8 +33,7 @@ def features(*, annotations: dict[str, str] | None = None) -> dict:
         "linux": {
             "namespaces": sorted(NAMESPACES),
             "capabilities": list(CAPABILITIES),
-            # On v2 containers run, but without limits: those are refused.
-            "cgroup": {"v1": True, "v2": False, "systemd": True, "systemdUser": True, "rdma": True},
+            "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
             "seccomp": _seccomp(),
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},

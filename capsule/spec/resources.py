@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from capsule.spec.check import problem, quote, required
 
-# Files that move or end processes rather than limit them.
-UNIFIED_REFUSED = ("cgroup.procs", "cgroup.threads", "cgroup.kill", "cgroup.type")
+# Files that move, stop or end processes, or say what a cgroup is, rather than limit.
+UNIFIED_REFUSED = (
+    "cgroup.procs", "cgroup.threads", "cgroup.kill", "cgroup.type", "cgroup.freeze", "cgroup.subtree_control",
+)
 WEIGHT_MIN = 10  # man: Documentation/block/bfq-iosched and config-linux.md#block-io; 0 is "not set" to engines
 SWAPPINESS_MAX = 100
 SWAPPINESS_UNSET = (1 << 64) - 1  # how engines write "not set" in a u64
@@ -105,4 +107,4 @@ def _check_unified(unified: dict, where: str) -> None:
         if "/" in key or key in ("", ".", ".."):
             raise problem(at, "expected the name of a file in a cgroup")
         if key in UNIFIED_REFUSED:
-            raise problem(at, "moves or ends processes; only settings can be given")
+            raise problem(at, "moves, stops or ends processes; only settings can be given")

@@ -256,7 +256,7 @@ RESOURCES = [
     ([resource("unified", {"": "1"})], 'linux.resources.unified[""]', UNIFIED),
     ([resource("unified", {"..": "1"})], 'linux.resources.unified[".."]', UNIFIED),
     *[([resource("unified", {name: "1"})], f'linux.resources.unified["{name}"]',
-       "moves or ends processes; only settings can be given")
+       "moves, stops or ends processes; only settings can be given")
       for name in ("cgroup.procs", "cgroup.threads", "cgroup.kill", "cgroup.type")],
     ([resource("unified", {"memory.high": 1})], 'linux.resources.unified["memory.high"]', "expected a string, got 1"),
     ([resource("devices", [{"access": "rwm"}])], "linux.resources.devices[0].allow", "is required"),

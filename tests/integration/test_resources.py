@@ -91,12 +91,11 @@ def test_the_oom_killer_is_disabled(capsule, box):
 
 
 @pytest.mark.row(84)
-def test_kernel_memory_is_warned_of_and_nothing_else_changes(capsule, box):
-    box.linux["resources"] = {"memory": {"kernel": 9 * MIB, "kernelTCP": 9 * MIB}}
-    err = capsule.create(box).err
-    for key in ("kernel", "kernelTCP"):
-        assert f"linux.resources.memory.{key} is ignored" in err
-    assert int(value(box, "memory", "memory.limit_in_bytes")) >= UNLIMITED
+@pytest.mark.parametrize("key", ["kernel", "kernelTCP"])
+def test_kernel_memory_is_refused_before_anything_is_made(capsule, box, key):
+    box.linux["resources"] = {"memory": {key: 9 * MIB}}
+    assert f"linux.resources.memory.{key}: kernel memory cannot be limited" in capsule.create(box, rc=1).err
+    assert not directory(box, "memory").exists()
 
 
 @pytest.mark.row(92)
@@ -163,16 +162,40 @@ ABSENT = [
 @pytest.mark.row(107)
 @pytest.mark.parametrize(("controller", "resources"), ABSENT)
 def test_a_limit_without_its_controller_is_refused_before_anything_is_made(capsule, box, controller, resources):
-    if controller in MOUNTED:
-        pytest.skip(f"{controller} is mounted here")
+    if controller in MOUNTED or controller in on_v2():
+        pytest.skip(f"{controller} is here")
     box.linux["resources"] = resources
     assert f"the {controller} controller is not mounted" in capsule.create(box, rc=1).err
     assert not directory(box, "pids").parent.exists()
 
 
+def on_v2() -> list[str]:
+    """Return the controllers of a v2 hierarchy beside those of v1."""
+    try:
+        return Path("/sys/fs/cgroup/unified/cgroup.controllers").read_text(encoding="ascii").split()
+    except FileNotFoundError:
+        return []
+
+
+@pytest.mark.row(100, 108)
+def test_beside_v1_a_controller_is_used_on_v2(capsule, box):
+    if "hugetlb" in MOUNTED or "hugetlb" not in on_v2():
+        pytest.skip("hugetlb is not on a v2 hierarchy beside v1")
+    handed = Path("/sys/fs/cgroup/unified/cgroup.subtree_control")
+    before = handed.read_text(encoding="ascii").split()
+    box.linux["resources"] = {"hugepageLimits": [{"pageSize": "2MB", "limit": 4 * MIB}]}
+    capsule.create(box)
+    try:
+        assert value(box, "unified", "hugetlb.2MB.max") == str(4 * MIB)
+    finally:
+        capsule.call("delete", "--force", box.id)
+        if "hugetlb" not in before:
+            handed.write_text("-hugetlb", encoding="ascii")
+
+
 REFUSED = [
     ({"unified": {"memory.high": "1"}}, "linux.resources.unified: it needs cgroup v2"),
-    ({"unified": {"cgroup.procs": "1"}}, "moves or ends processes"),
+    ({"unified": {"cgroup.procs": "1"}}, "moves, stops or ends processes"),
     ({"unified": {"../memory.high": "1"}}, "expected the name of a file in a cgroup"),
     ({"memory": {"limit": 64 * MIB, "swap": 32 * MIB}}, "memory.swap: expected memory and swap together"),
     ({"memory": {"swap": 32 * MIB}}, "memory.swap: it needs a memory limit"),

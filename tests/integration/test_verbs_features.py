@@ -104,7 +104,7 @@ def test_every_hook_that_features_names_runs(capsule, bundle, features, workdir)
 @pytest.mark.row("features:linux.cgroup")
 def test_what_features_says_of_cgroups_is_so(capsule, bundle, features):
     cgroup = features["linux"]["cgroup"]
-    assert cgroup == {"v1": True, "v2": False, "systemd": True, "systemdUser": True, "rdma": True}
+    assert cgroup == {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True}
     box = bundle(["/payload", "pause"])
     if not os.path.exists("/run/systemd/private"):
         box.linux["cgroupsPath"] = f"system.slice:capsule:{box.id}"

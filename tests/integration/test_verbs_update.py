@@ -192,11 +192,12 @@ def test_a_document_that_is_none_is_refused(capsule, box, text, words):
     assert words in update(capsule, box, "-r", "-", stdin=text, rc=1).err
 
 
-@pytest.mark.row(176)
-def test_kernel_memory_is_ignored_with_a_warning(capsule, box):
-    result = update(capsule, box, "--kernel-memory", "50M", "--pids-limit", "8")
-    assert "level=warning" in result.err
-    assert value(box, "pids", "pids.max") == "8"
+@pytest.mark.row(84)
+def test_kernel_memory_is_refused_and_nothing_changes(capsule, box):
+    before = value(box, "pids", "pids.max")
+    result = update(capsule, box, "--kernel-memory", "50M", "--pids-limit", "8", rc=1)
+    assert "linux.resources.memory.kernel: kernel memory cannot be limited" in result.err
+    assert value(box, "pids", "pids.max") == before
 
 
 def test_memory_below_what_is_used_is_rejected_beforehand(capsule, box):

@@ -101,7 +101,7 @@ def test_a_process_document_has_paths_from_its_top() -> None:
 
 
 def test_a_resources_document_has_paths_from_its_top() -> None:
-    with pytest.raises(SpecError, match=r'^resources unified\["cgroup.procs"\]: moves or ends processes'):
+    with pytest.raises(SpecError, match=r'^resources unified\["cgroup.procs"\]: moves, stops or ends processes'):
         load_resources(b'{"unified":{"cgroup.procs":"1"}}')
     with pytest.raises(SpecError, match=r"^resources cpu.idle: expected an integer from 0 to 1, got 7$"):
         load_resources(b'{"CPU":{"Idle":7}}')

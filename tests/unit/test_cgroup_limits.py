@@ -5,7 +5,6 @@ import errno
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from capsule import log
 from capsule.cgroups import cgroupfs, limits
 from capsule.cgroups.v1 import cpu, hugetlb, memory
 from capsule.errors import CgroupError, SpecError, Unsupported
@@ -115,7 +114,7 @@ def test_limit_without_its_controller_is_refused_and_named(tree, resources, cont
 
 @pytest.mark.row(105)
 def test_no_limit_needs_no_controller(written):
-    resources = {"pids": {"limit": -1}, "memory": {"kernel": 5}, "cpu": {"shares": 0}, "blockIO": {"weight": 0}}
+    resources = {"pids": {"limit": -1}, "memory": {"kernel": -1}, "cpu": {"shares": 0}, "blockIO": {"weight": 0}}
     apply({"freezer": "/nowhere"}, resources)
     assert written == []
 
@@ -153,15 +152,13 @@ def test_update_does_not_touch_devices(tree):
 
 
 @pytest.mark.row(84)
-def test_kernel_memory_is_warned_of(tree, written):
-    seen = []
-    log.configure(lambda level, message: seen.append((level, message)))
-    try:
-        apply(tree, {"memory": {"kernel": 1, "kernelTCP": 1}})
-    finally:
-        log.configure(None)
-    assert [level for level, _ in seen] == ["warning", "warning"]
-    assert written == []
+@pytest.mark.parametrize("key", ["kernel", "kernelTCP"])
+@pytest.mark.parametrize("update", [False, True])
+def test_kernel_memory_is_refused_where_it_limits(tree, key, update):
+    with pytest.raises(Unsupported, match=f"linux.resources.memory.{key}: kernel memory cannot be limited by itself"):
+        limits.check(tree, {"memory": {key: 1}}, update=update)
+    for none in (0, -1):
+        limits.check(tree, {"memory": {key: none}}, update=update)
 
 
 class MemoryFiles:
@@ -244,6 +241,10 @@ class CpuFiles:
         self.files = {"cpu.cfs_period_us": period, "cpu.cfs_quota_us": quota, "cpu.cfs_burst_us": burst}
         self.parent = parent
 
+    def write_all(self, directory, name, values):
+        for value in values:
+            self.write(directory, name, value)
+
     def write(self, directory, name, value):
         files = self.files | {name: int(value)}
         quota, burst = files["cpu.cfs_quota_us"], files["cpu.cfs_burst_us"]
@@ -267,7 +268,7 @@ def test_period_and_quota_move_under_a_limited_parent(period, share, new_period,
     if with_burst:
         given_values["burst"] = given_values["quota"]
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(cgroupfs, "write", kernel.write)
+        monkeypatch.setattr(cgroupfs, "write_all", kernel.write_all)
         cpu.apply({"cpu": "/c"}, given_values)
     for key, value in given_values.items():
         assert kernel.files[f"cpu.cfs_{key}_us"] == value
@@ -276,7 +277,7 @@ def test_period_and_quota_move_under_a_limited_parent(period, share, new_period,
 @pytest.mark.parametrize("values", [{"period": 100}, {"quota": 90000}, {"period": 1000, "quota": 900}])
 @pytest.mark.row(90)
 def test_cpu_time_the_kernel_refuses_is_an_error(monkeypatch, values):
-    monkeypatch.setattr(cgroupfs, "write", CpuFiles(100000, 10000).write)
+    monkeypatch.setattr(cgroupfs, "write_all", CpuFiles(100000, 10000).write_all)
     with pytest.raises(CgroupError) as caught:
         cpu.apply({"cpu": "/c"}, values)
     assert caught.value.errno == errno.EINVAL
@@ -295,8 +296,3 @@ def test_shares_out_of_the_kernels_range_are_an_error(tree, written, tmp_path):
     (tmp_path / "cpu" / "cpu.shares").write_text("262144\n")
     with pytest.raises(CgroupError, match="the maximum is 262144"):
         apply(tree, {"cpu": {"shares": 300000}})
-
-
-def test_pure_v2_refuses_limits_by_name():
-    with pytest.raises(Unsupported, match="linux.resources.memory"):
-        limits.check({"": "/sys/fs/cgroup/x"}, {"cpu": {}, "memory": {"limit": 1}}, update=False)

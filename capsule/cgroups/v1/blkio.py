@@ -12,6 +12,12 @@ _THROTTLES = (
     ("throttleWriteIOPSDevice", "blkio.throttle.write_iops_device"),
 )
 _WEIGHTS = (("weight", "weight"), ("leafWeight", "leaf_weight"))
+_OR_BFQ = "blkio.bfq. instead of blkio. where BFQ is there"
+FILES = (
+    *[(key, f"blkio.{name}", _OR_BFQ) for key, name in _WEIGHTS],
+    *[("weightDevice", f"blkio.{name}_device", f"MAJOR:MINOR WEIGHT; {_OR_BFQ}") for _, name in _WEIGHTS],
+    *[(key, file, "MAJOR:MINOR RATE") for key, file in _THROTTLES],
+)
 
 
 def check(paths: dict[str, str], block_io: dict, *, update: bool) -> None:
@@ -19,7 +25,7 @@ def check(paths: dict[str, str], block_io: dict, *, update: bool) -> None:
 
     Raises CgroupError.
     """
-    for key, file in _WEIGHTS + _THROTTLES + (("weightDevice", "weight_device"),):
+    for key, file, _ in FILES:
         if block_io.get(key):
             need(paths, "blkio", f"blockIO {key}", file)
 

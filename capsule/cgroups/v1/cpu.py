@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import errno
-
 from capsule.cgroups import cgroupfs
 from capsule.cgroups.limits import need
 from capsule.errors import CgroupError
 
-_FILES = (
-    ("shares", "cpu.shares"),
-    ("idle", "cpu.idle"),
-    ("period", "cpu.cfs_period_us"),
-    ("quota", "cpu.cfs_quota_us"),
-    ("burst", "cpu.cfs_burst_us"),
-    ("realtimePeriod", "cpu.rt_period_us"),
-    ("realtimeRuntime", "cpu.rt_runtime_us"),
+FILES = (
+    ("shares", "cpu.shares", "out of range is an error"),
+    ("idle", "cpu.idle", None),
+    ("period", "cpu.cfs_period_us", None),
+    ("quota", "cpu.cfs_quota_us", None),
+    ("burst", "cpu.cfs_burst_us", None),
+    ("realtimePeriod", "cpu.rt_period_us", None),
+    ("realtimeRuntime", "cpu.rt_runtime_us", None),
 )
 _ZERO_COUNTS = ("idle", "burst")  # elsewhere engines write 0 for "not given"
 
@@ -25,7 +23,7 @@ def check(paths: dict[str, str], cpu: dict, *, update: bool) -> None:
 
     Raises CgroupError.
     """
-    for key, file in _FILES:
+    for key, file, _ in FILES:
         if _is_given(cpu, key):
             need(paths, "cpu", f"cpu {key}", file)
 
@@ -35,15 +33,16 @@ def apply(paths: dict[str, str], cpu: dict) -> None:
 
     Raises CgroupError.
     """
-    given = [(file, str(cpu[key])) for key, file in _FILES if _is_given(cpu, key)]
+    given = [(file, str(cpu[key])) for key, file, _ in FILES if _is_given(cpu, key)]
     if not given:
         return
     directory = paths["cpu"]
     values = dict(given)
     _write_weight(directory, values)
     # Each of these is checked against the others and the parent's, so the right order depends on what is there now.
-    _write_in_some_order(directory, values, ("cpu.rt_period_us", "cpu.rt_runtime_us"))
-    _write_in_some_order(directory, values, ("cpu.cfs_period_us", "cpu.cfs_burst_us", "cpu.cfs_quota_us"))
+    for files in (("cpu.rt_period_us", "cpu.rt_runtime_us"),
+                  ("cpu.cfs_period_us", "cpu.cfs_burst_us", "cpu.cfs_quota_us")):
+        cgroupfs.write_in_some_order(directory, [(file, (values[file],)) for file in files if file in values])
 
 
 def _is_given(cpu: dict, key: str) -> bool:
@@ -67,22 +66,3 @@ def _check_shares(directory: str, asked: int) -> None:
     if taken != asked:
         bound = "maximum" if taken < asked else "minimum"
         raise CgroupError(f"write {asked} to", f"{directory}/cpu.shares", f"the {bound} is {taken}")
-
-
-def _write_in_some_order(directory: str, values: dict[str, str], files: tuple) -> None:
-    """Write the files in any order the kernel accepts: what it calls invalid is tried again after the others."""
-    left = [file for file in files if file in values]
-    while left:
-        refused = []
-        failure = None
-        for file in left:
-            try:
-                cgroupfs.write(directory, file, values[file])
-            except CgroupError as err:
-                if err.errno != errno.EINVAL:
-                    raise
-                failure = failure or err
-                refused.append(file)
-        if failure is not None and len(refused) == len(left):
-            raise failure
-        left = refused

@@ -5,7 +5,10 @@ from __future__ import annotations
 from capsule.cgroups import cgroupfs
 from capsule.cgroups.limits import need
 
-_FILES = (("cpus", "cpuset.cpus"), ("mems", "cpuset.mems"))
+FILES = (
+    ("cpus", "cpuset.cpus", "filled from the parent when not given"),
+    ("mems", "cpuset.mems", "filled from the parent when not given"),
+)
 
 
 def check(paths: dict[str, str], cpu: dict, *, update: bool) -> None:
@@ -13,13 +16,13 @@ def check(paths: dict[str, str], cpu: dict, *, update: bool) -> None:
 
     Raises CgroupError.
     """
-    for key, file in _FILES:
+    for key, file, _ in FILES:
         if cpu.get(key):
             need(paths, "cpuset", key, file)
 
 
 def apply(paths: dict[str, str], cpu: dict) -> None:
     """Set cpus and mems; the manager has filled both from the parent already."""
-    for key, file in _FILES:
+    for key, file, _ in FILES:
         if cpu.get(key):
             cgroupfs.write(paths["cpuset"], file, cpu[key])

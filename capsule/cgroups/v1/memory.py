@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import errno
 
-from capsule import log
 from capsule.cgroups import cgroupfs
 from capsule.cgroups.limits import need
-from capsule.errors import CgroupError, SpecError
+from capsule.errors import CgroupError, SpecError, Unsupported
 
 LIMIT = "memory.limit_in_bytes"
 SWAP = "memory.memsw.limit_in_bytes"  # memory and swap together, as the spec's key `swap`
+KERNEL = ("kernel", "kernelTCP")
 USAGE = "memory.usage_in_bytes"
 SWAP_USAGE = "memory.memsw.usage_in_bytes"
+
+FILES = (
+    ("limit", LIMIT, "-1 lifts memory.swap too where that is not given"),
+    ("reservation", "memory.soft_limit_in_bytes", None),
+    ("swap", SWAP, None),
+    ("swappiness", "memory.swappiness", None),
+    ("disableOOMKiller", "memory.oom_control", "true becomes 1"),
+)
 
 _PATH = "linux.resources.memory"
 
@@ -22,6 +30,22 @@ def check(paths: dict[str, str], memory: dict, *, update: bool) -> None:
 
     Raises SpecError, CgroupError.
     """
+    check_sizes(memory, update=update)
+    refuse_kernel_memory(memory)
+    swappiness = memory.get("swappiness")
+    if swappiness is not None and not 0 <= swappiness <= 100:
+        raise SpecError("invalid configuration", f"{_PATH}.swappiness", f"{swappiness} is not in 0..100")
+    for key, file, _ in FILES[:3]:
+        if memory.get(key):
+            need(paths, "memory", key if key != "limit" else "memory", file)
+    if swappiness is not None:
+        need(paths, "memory", "swappiness", "memory.swappiness")
+    if memory.get("disableOOMKiller"):
+        need(paths, "memory", "OOM killer", "memory.oom_control")
+
+
+def check_sizes(memory: dict, *, update: bool) -> None:
+    """Refuse memory and swap that contradict each other. Raises SpecError."""
     limit, swap = memory.get("limit") or 0, memory.get("swap") or 0
     if swap > 0:
         # In an update the other one is what the container has already; the kernel compares.
@@ -31,16 +55,14 @@ def check(paths: dict[str, str], memory: dict, *, update: bool) -> None:
             raise SpecError("invalid configuration", f"{_PATH}.swap", "it is less than the unlimited memory limit")
         if swap < limit:
             raise SpecError("invalid configuration", f"{_PATH}.swap", f"{swap} is less than the memory limit {limit}")
-    swappiness = memory.get("swappiness")
-    if swappiness is not None and not 0 <= swappiness <= 100:
-        raise SpecError("invalid configuration", f"{_PATH}.swappiness", f"{swappiness} is not in 0..100")
-    for key, file in (("limit", LIMIT), ("swap", SWAP), ("reservation", "memory.soft_limit_in_bytes")):
-        if memory.get(key):
-            need(paths, "memory", key if key != "limit" else "memory", file)
-    if swappiness is not None:
-        need(paths, "memory", "swappiness", "memory.swappiness")
-    if memory.get("disableOOMKiller"):
-        need(paths, "memory", "OOM killer", "memory.oom_control")
+
+
+def refuse_kernel_memory(memory: dict) -> None:
+    """Refuse limits of kernel memory, which the kernel has dropped; no limit is what it has. Raises Unsupported."""
+    for key in KERNEL:
+        if (memory.get(key) or 0) > 0:
+            cause = "kernel memory cannot be limited by itself (dropped in Linux 5.16); it counts towards memory.limit"
+            raise Unsupported("apply", f"{_PATH}.{key}", cause)
 
 
 def apply(paths: dict[str, str], memory: dict) -> None:
@@ -48,9 +70,6 @@ def apply(paths: dict[str, str], memory: dict) -> None:
 
     Raises CgroupError.
     """
-    for key in ("kernel", "kernelTCP"):
-        if memory.get(key):
-            log.warning(f"{_PATH}.{key} is ignored: the kernel has no such limit any more")
     directory = paths.get("memory", "")
     limit, swap = memory.get("limit") or 0, memory.get("swap") or 0
     if memory.get("checkBeforeUpdate"):

@@ -5,6 +5,11 @@ from __future__ import annotations
 from capsule.cgroups import cgroupfs
 from capsule.cgroups.limits import need
 
+FILES = (
+    ("classID", "net_cls.classid", None),
+    ("priorities", "net_prio.ifpriomap", "INTERFACE PRIORITY"),
+)
+
 
 def check(paths: dict[str, str], network: dict, *, update: bool) -> None:
     """Refuse settings where their controller is not mounted.

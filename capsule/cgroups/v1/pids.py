@@ -6,6 +6,15 @@ from capsule.cgroups import cgroupfs
 from capsule.cgroups.limits import need
 
 
+def maximum(limit: int) -> str:
+    """-1 becomes max, 0 becomes 1"""
+    # With 0 the kernel would refuse the init itself (EAGAIN from clone): the least a container can have is 1.
+    return "max" if limit < 0 else str(max(limit, 1))
+
+
+FILES = (("limit", "pids.max", maximum),)
+
+
 def check(paths: dict[str, str], pids: dict, *, update: bool) -> None:
     """Refuse a limit where there is no pids controller.
 
@@ -23,5 +32,4 @@ def apply(paths: dict[str, str], pids: dict) -> None:
     limit = pids.get("limit")
     if limit is None or (limit < 0 and "pids" not in paths):
         return
-    # With 0 the kernel would refuse the init itself (EAGAIN from clone): the least a container can have is 1.
-    cgroupfs.write(paths["pids"], "pids.max", "max" if limit < 0 else str(max(limit, 1)))
+    cgroupfs.write(paths["pids"], "pids.max", maximum(limit))

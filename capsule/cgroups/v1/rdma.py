@@ -5,7 +5,8 @@ from __future__ import annotations
 from capsule.cgroups import cgroupfs
 from capsule.cgroups.limits import need
 
-_LIMITS = (("hcaHandles", "hca_handle"), ("hcaObjects", "hca_object"))
+LIMITS = (("hcaHandles", "hca_handle"), ("hcaObjects", "hca_object"))
+FILES = tuple([(key, "rdma.max", f"DEVICE {word}=N") for key, word in LIMITS])
 
 
 def check(paths: dict[str, str], rdma: dict, *, update: bool) -> None:
@@ -21,10 +22,16 @@ def apply(paths: dict[str, str], rdma: dict) -> None:
 
     Raises CgroupError.
     """
-    lines = []
+    found = lines(rdma)
+    if found:
+        cgroupfs.write_all(paths["rdma"], "rdma.max", found)
+
+
+def lines(rdma: dict) -> list[str]:
+    """Return what is written to rdma.max, a line for each device; both versions read the same."""
+    found = []
     for device, limits in rdma.items():
-        words = [f"{word}={limits[key]}" for key, word in _LIMITS if limits.get(key) is not None]
+        words = [f"{word}={limits[key]}" for key, word in LIMITS if limits.get(key) is not None]
         if words:
-            lines.append(" ".join([device, *words]))
-    if lines:
-        cgroupfs.write_all(paths["rdma"], "rdma.max", lines)
+            found.append(" ".join([device, *words]))
+    return found
