@@ -27,14 +27,6 @@ def is_frozen(paths: dict[str, str]) -> bool:
     return False
 
 
-def stops(paths: dict[str, str]) -> bool:
-    """Tell whether a process that joined would stop: the cgroup is frozen, or one above it."""
-    if "freezer" in paths:
-        return cgroupfs.read(paths["freezer"], "freezer.state") != "THAWED"
-    # cgroup.freeze is only what was asked of this one.
-    return "frozen 1" in cgroupfs.read(paths[UNIFIED], "cgroup.events")
-
-
 def freeze(paths: dict[str, str], timeout: float) -> None:
     """Freeze and wait until everything is; thaw again if that takes longer than `timeout` seconds.
 

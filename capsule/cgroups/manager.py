@@ -100,11 +100,14 @@ class Manager:
 
     def _check_runs(self, directory: str) -> None:
         # A process that joins a frozen cgroup, or one below it, stops there for good.
-        if directory == self.paths.get("freezer", self.paths.get(UNIFIED)):
-            from capsule.cgroups import freezer
-
-            if freezer.stops(self.paths):
-                raise CgroupError("container's cgroup unexpectedly frozen", directory)
+        if directory != self.paths.get("freezer", self.paths.get(UNIFIED)):
+            return
+        if "freezer" in self.paths:
+            stops = cgroupfs.read(directory, "freezer.state") != "THAWED"
+        else:
+            stops = "frozen 1" in cgroupfs.read(directory, "cgroup.events")  # cgroup.freeze is what it was asked itself
+        if stops:
+            raise CgroupError("container's cgroup unexpectedly frozen", directory)
 
     def _inherit_cpuset(self, directory: str, names: tuple) -> None:
         # A v1 cpuset starts empty, and nothing can join it before it has both cpus and memory nodes.

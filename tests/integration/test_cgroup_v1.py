@@ -139,6 +139,16 @@ def test_cgroup_with_processes_is_refused(manager, path, spawn):
 
 
 @pytest.mark.row(61)
+def test_cgroup_below_a_frozen_one_is_refused_and_leaves_nothing(manager, path):
+    """A process that joined it would stop there for good."""
+    manager.freeze()
+    below = cgroups.open_manager(f"{path}/below", "unused")
+    with pytest.raises(CgroupError, match="container's cgroup unexpectedly frozen"):
+        below.create()
+    manager.thaw()
+    assert not any(os.path.exists(directory) for directory in below.paths.values())
+
+
 def test_frozen_cgroup_is_refused(manager, path):
     manager.freeze()
     with pytest.raises(CgroupError, match="container's cgroup unexpectedly frozen"):
