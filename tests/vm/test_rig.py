@@ -66,7 +66,7 @@ def image() -> None:
 def rig(tmp_path: Path, image: None) -> Iterator[Rig]:
     one = Rig(tmp_path)
     yield one
-    wait_until(lambda: not one.emulators(), 5, "the emulator's end")
+    wait_until(lambda: not one.emulators(), 60, "the emulator's end")
     left = {path.name for path in tmp_path.iterdir()} - {"console.log", "given", "got"}
     assert not left, f"left in the directory for temporary files: {left}"
 
@@ -90,7 +90,7 @@ def test_an_unknown_command_is_status_127(rig):
 
 
 def test_output_streams_and_an_overdue_command_is_ended(rig):
-    running = rig.start("--no-tree", "--timeout", "6", "--", "sh", "-c", "echo first; exec sleep 1000")
+    running = rig.start("--no-tree", "--timeout", "15", "--", "sh", "-c", "echo first; exec sleep 1000")
     try:
         assert running.stdout.readline() == "first\n"
         assert running.poll() is None
