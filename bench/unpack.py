@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 TREE = Path(__file__).resolve().parents[1]
-SAMPLES = ["usr/share/perl", "usr/lib/python3", "usr/share/doc", "usr/lib/gcc"]
+SAMPLES = ["usr/share/perl", "usr/lib/python3", "usr/share/doc"]
 START = (
     "import sys; sys.path.insert(0, sys.argv[1]); from capsule.image.layers import take; "
     "take(open(sys.argv[2], 'rb', buffering=0), sys.argv[3])"
@@ -36,8 +36,9 @@ def umoci_image(directory: Path, packed: Path) -> str:
     image = f"{directory}/umoci:bench"
     subprocess.run(["umoci", "init", "--layout", f"{directory}/umoci"], check=True)
     subprocess.run(["umoci", "new", "--image", image], check=True)
-    plain = subprocess.run(["gzip", "-dc", packed], check=True, capture_output=True).stdout
-    (directory / "layer.tar").write_bytes(plain)
+    # Not through our own memory: a child's largest memory begins as its parent's.
+    with open(directory / "layer.tar", "wb") as plain:
+        subprocess.run(["gzip", "-dc", packed], check=True, stdout=plain)
     subprocess.run(["umoci", "raw", "add-layer", "--image", image, directory / "layer.tar"], check=True)
     (directory / "layer.tar").unlink()
     return image

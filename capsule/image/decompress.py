@@ -14,7 +14,8 @@ from typing import Protocol
 
 from capsule.errors import ImageError, Unsupported
 
-CHUNK = 1 << 18
+# Bytes. Each piece costs a few handovers of the interpreter's lock, and each of those waits where processors are busy.
+CHUNK = 1 << 20
 ZSTD_WINDOW_MAX = 16 << 20  # bytes; RFC 8878 asks for 8 MiB, zstd -19 uses it
 XZ_MEMORY_MAX = 24 << 20  # bytes; xz -6 needs 9 MiB
 GZIP_AND_HEADER = 31  # zlib's word for "gzip": 16 + the largest window

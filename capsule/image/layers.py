@@ -22,7 +22,7 @@ BYTES_MAX = 256 << 30  # of a layer's files
 FILE_MAX = 16 << 40  # of one file, holes counted: a sparse /var/log/lastlog is hundreds of gigabytes
 RATIO_MAX = 200  # unpacked to packed, beyond the first gigabyte; text packs 10 to 1, zeros 1000 to 1
 RATIO_FREE = 1 << 30
-_QUEUE = 8  # pieces of CHUNK between the threads
+_QUEUE = 4  # pieces of CHUNK between the threads
 
 _NOTHING = (0, 0, 0, 0, False)
 
