@@ -6,7 +6,7 @@ the name inside}. The namespace kinds (none, host, container, ns) stand alone an
 
 from __future__ import annotations
 
-from capsule.errors import NetworkError
+from capsule.errors import NetworkError, Unsupported
 from capsule.network import address as addresses, driver as drivers, interface
 from capsule.network.store import check_name
 
@@ -38,6 +38,9 @@ def parse(texts: list[str], *, ip: list[str], mac: str, aliases: list[str]) -> W
     for text in texts:
         word, _, argument = text.partition(":")
         kind = {"private": "none"}.get(word, word)
+        if kind in ("pasta", "slirp4netns"):
+            raise Unsupported("network", kind, "user-mode networking is not built yet; ordinary users have "
+                                               "--network none, host, container:ID and ns:PATH")
         if kind in ("none", "host", "container", "ns"):
             if len(texts) > 1 or ip or mac or aliases:
                 raise NetworkError("use network", text, "it takes no addresses or names and no second network")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from capsule.errors import NetworkError
-from capsule.network import names
+from capsule.errors import NetworkError, Unsupported
+from capsule.network import attachment, names
 
 
 def test_hosts_names_the_container_and_what_was_added() -> None:
@@ -123,3 +123,9 @@ def test_the_stub_of_systemd_resolved_is_recognised(tmp_path: Path) -> None:
     stub.write_text("nameserver 192.0.2.1\n")
     assert names.read_host(str(stub), str(real)) == "nameserver 192.0.2.1\n"
     assert names.read_host(str(tmp_path / "none"), str(real)) == ""
+
+
+@pytest.mark.parametrize("word", ["pasta", "slirp4netns"])
+def test_user_mode_networking_is_refused_by_its_name(word: str) -> None:
+    with pytest.raises(Unsupported, match=f"network {word}: user-mode networking is not built yet"):
+        attachment.parse([word], ip=[], mac="", aliases=[])

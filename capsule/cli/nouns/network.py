@@ -21,7 +21,7 @@ COMMANDS = (
             ("ipv6", ("ipv6",), FLAG, "", "add a subnet of IPv6"),
             ("internal", ("internal",), FLAG, "", "no way out of it and none in"),
             ("no_icc", ("no-icc",), FLAG, "", "containers of it do not reach each other"),
-            ("isolate", ("isolate",), FLAG, "", "no traffic from and to other networks, published ports included"),
+            ("isolate", ("isolate",), FLAG, "", "its published ports are closed to other networks, and theirs to it"),
             ("no_masquerade", ("no-masquerade",), FLAG, "", "packets leave with the container's own address"),
             ("mtu", ("mtu",), NUMBER, "BYTES", "largest packet (default: the kernel's)"),
             ("interface_name", ("interface-name",), TEXT, "NAME", "name of the bridge (default: made up)"),
