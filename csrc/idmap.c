@@ -60,28 +60,39 @@ __attribute__((noreturn)) static void hold(int channel[2])
 	_exit(0);
 }
 
-int capsule_idmap_userns(const char *uid_map, size_t uid_size, const char *gid_map, size_t gid_size)
+int capsule_idmap_hold(pid_t *pid)
 {
-	int channel[2], status, result;
-	pid_t pid;
+	int channel[2], error;
 
 	if (pipe2(channel, O_CLOEXEC) < 0)
 		return -errno;
 	/* Raw and with a NULL stack, a fork: glibc's would run atfork handlers. */
-	pid = (pid_t)syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL);
-	if (pid == 0)
+	*pid = (pid_t)syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL);
+	if (*pid == 0)
 		hold(channel);
-	result = pid < 0 ? -errno : 0;
+	error = errno;
 	close(channel[0]);
-	if (result == 0)
-		result = write_map(pid, "uid_map", uid_map, uid_size);
+	if (*pid > 0)
+		return channel[1];
+	close(channel[1]);
+	return -error;
+}
+
+int capsule_idmap_userns(const char *uid_map, size_t uid_size, const char *gid_map, size_t gid_size)
+{
+	int status, result, channel_fd;
+	pid_t pid;
+
+	channel_fd = capsule_idmap_hold(&pid);
+	if (channel_fd < 0)
+		return channel_fd;
+	result = write_map(pid, "uid_map", uid_map, uid_size);
 	if (result == 0)
 		result = write_map(pid, "gid_map", gid_map, gid_size);
 	if (result == 0)
 		result = open_userns(pid);
-	close(channel[1]);
-	if (pid > 0)
-		capsule_proc_wait(pid, 0, &status);
+	close(channel_fd);
+	capsule_proc_wait(pid, 0, &status);
 	return result;
 }
 

@@ -7,6 +7,13 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
+
+/*
+ * Start a child in a user namespace without maps. Returns a descriptor whose closing ends the child, which the caller
+ * then reaps; its number in *pid.
+ */
+int capsule_idmap_hold(pid_t *pid);
 
 /*
  * A user namespace that no process is in, with the given texts as its uid_map and gid_map. Needs a procfs of the

@@ -169,7 +169,7 @@ static int try_open_tree(int fd)
 	(void)fd;
 	return ret ? ret
 		   : result(syscall(SYS_open_tree, AT_FDCWD, "/",
-				    OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+				    OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
 }
 
 static int try_fsopen(int fd)

@@ -7,7 +7,11 @@ import posix
 cdef extern from "<stdbool.h>":
     ctypedef bint c_bool "bool"
 
+cdef extern from "<sys/types.h>" nogil:
+    ctypedef int pid_t
+
 cdef extern from "idmap.h" nogil:
+    int capsule_idmap_hold(pid_t *pid) noexcept
     int capsule_idmap_userns(const char *uid_map, size_t uid_size, const char *gid_map, size_t gid_size) noexcept
     int capsule_idmap_read(int userns_fd, char *uid_map, char *gid_map, size_t size) noexcept
     int capsule_idmap_apply(int mount_fd, int userns_fd, c_bool recursive) noexcept
@@ -20,6 +24,13 @@ cdef int check(int ret, operation) except -1:
     if ret < 0:
         raise OSError(-ret, f"{operation}: {posix.strerror(-ret).lower()}")
     return ret
+
+
+def hold():
+    """Start a child in a user namespace without maps: (its pid, an fd whose closing ends it); the caller reaps it."""
+    cdef pid_t pid = 0
+    fd = check(capsule_idmap_hold(&pid), "clone into a user namespace")
+    return pid, fd
 
 
 def userns(bytes uid_map, bytes gid_map):

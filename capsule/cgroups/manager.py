@@ -30,12 +30,14 @@ def open_manager(cgroups_path: str | None, container_id: str) -> Manager:
 class Manager:
     """A container's cgroups: `paths` maps each controller to its directory, "" being v2; `made` is what create made."""
 
-    __slots__ = ("paths", "made", "hierarchies", "_fresh")
+    __slots__ = ("paths", "made", "hierarchies", "restricts_devices", "_fresh")
 
     def __init__(self, paths: dict[str, str], made: list[str], *, fresh: bool = False) -> None:
         self.paths = paths
         self.made = made  # parents before children
         self.hierarchies: list = []  # in mount order; only known to the Manager that open_manager returned
+        # False: in a user namespace nobody can make a node, and rules would need the host's root (EPERM).
+        self.restricts_devices = True
         self._fresh = fresh
 
     @property
@@ -134,6 +136,8 @@ class Manager:
         Raises SpecError for values that contradict each other, CgroupError where a controller is missing,
         Unsupported.
         """
+        if not self.restricts_devices:
+            resources = {key: value for key, value in resources.items() if key != "devices"}
         if not resources:
             return
         from capsule.cgroups import limits
@@ -145,7 +149,9 @@ class Manager:
 
         Raises CgroupError.
         """
-        if "devices" in self.paths:
+        if not self.restricts_devices:
+            resources = {key: value for key, value in resources.items() if key != "devices"}
+        elif "devices" in self.paths:
             from capsule.cgroups.v1 import devices
 
             devices.apply(self.paths, resources.get("devices") or [])

@@ -42,7 +42,7 @@ def settle(manager: Manager, resources: dict, *, path_given: bool, private_pids:
     if path_given:
         hierarchy, directory = refused[0]
         raise CgroupError("unable to apply cgroup configuration", f"mkdir {hierarchy.leaf}",
-                          f"permission denied: {whose(directory)}; {_repair(hierarchy)}", errno=13)
+                          f"permission denied: {whose(directory)}; {repair(hierarchy)}", errno=13)
     for hierarchy, directory in refused:
         _refuse_lost(hierarchy, directory, resources)
     manager.leave([hierarchy for hierarchy, _ in refused])
@@ -95,7 +95,7 @@ def _refuse_lost(hierarchy: Hierarchy, directory: str, resources: dict) -> None:
         name = _limit(hierarchy, key, value)
         if name:
             cause = (f"container could not join or create cgroup: {whose(directory)}, "
-                     f"so the {name} controller is not ours; {_repair(hierarchy)}")
+                     f"so the {name} controller is not ours; {repair(hierarchy)}")
             raise CgroupError(f"cannot set {name} limit", "", cause)
 
 
@@ -129,8 +129,8 @@ def not_handed_down(directory: str, controller: str, mount_point: str) -> str:
     keeper = ""
     place = directory
     while place.startswith(mount_point):
-        if controller in _words(place, "cgroup.controllers"):
-            keeper = "" if controller in _words(place, "cgroup.subtree_control") else place
+        if controller in words(place, "cgroup.controllers"):
+            keeper = "" if controller in words(place, "cgroup.subtree_control") else place
             break
         place = place.rpartition("/")[0]
     if not keeper:
@@ -146,7 +146,8 @@ def delegation(controller: str = "") -> str:
     return f"delegate it as root: printf '{wanted}' > {DROP_IN} && systemctl daemon-reload, then log in anew"
 
 
-def _repair(hierarchy: Hierarchy) -> str:
+def repair(hierarchy: Hierarchy) -> str:
+    """Return what makes a hierarchy ours."""
     if hierarchy.controllers != [UNIFIED]:
         return "cgroup v1 is not delegated to users: boot with systemd.unified_cgroup_hierarchy=1, or run as root"
     if hierarchy.own.rpartition("/")[2].startswith("session-"):
@@ -154,7 +155,8 @@ def _repair(hierarchy: Hierarchy) -> str:
     return delegation()
 
 
-def _words(directory: str, name: str) -> list[str]:
+def words(directory: str, name: str) -> list[str]:
+    """Return the words of a cgroup's file, none where it cannot be read."""
     try:
         return cgroupfs.read(directory, name).split()
     except CgroupError:

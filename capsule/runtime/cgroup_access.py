@@ -19,6 +19,12 @@ def open_manager(id: str, config, process, *, rootless: bool):
 
     Raises CgroupError for a limit that is lost with its cgroup, Unsupported, SpecError.
     """
+    manager = _open(id, config, process, rootless=rootless)
+    manager.restricts_devices = not rootless
+    return manager
+
+
+def _open(id: str, config, process, *, rootless: bool):
     kinds = dict(config.namespaces)
     private_pids = "pid" in kinds and kinds["pid"] is None
     tolerant = process.cgroup_access == ALWAYS or (rootless and process.cgroup_access != NEVER)
@@ -32,7 +38,7 @@ def open_manager(id: str, config, process, *, rootless: bool):
         manager = cgroups.open_manager(config.cgroups_path, id, systemd=process.systemd_cgroup,
                                        annotations=config.annotations)
     except CgroupError:
-        if process.systemd_cgroup or not tolerant or config.cgroups_path or any(config.resources.values()):
+        if process.systemd_cgroup or not tolerant or config.cgroups_path or _limits(config.resources):
             raise
         unprivileged.tell(private_pids=private_pids)  # no hierarchy is mounted where we are
         return managers.Manager({}, [], fresh=True)
@@ -49,8 +55,11 @@ def _open_quietly(id: str):
         return managers.Manager({}, [], fresh=True)
 
 
+def _limits(resources: dict) -> list[str]:
+    return [key for key, value in resources.items() if value and key != "devices"]
+
+
 def _refuse_limits(resources: dict) -> None:
-    for key, value in resources.items():
-        if value and key != "devices":
-            raise Unsupported("apply", f"linux.resources.{key}",
-                              "--cgroup-manager=disabled leaves the container without a cgroup")
+    for key in _limits(resources):
+        raise Unsupported("apply", f"linux.resources.{key}",
+                          "--cgroup-manager=disabled leaves the container without a cgroup")

@@ -7,9 +7,8 @@ import posix
 from capsule._ext import seccomp, trial
 from capsule.cgroups import layout
 from capsule.errors import CapsuleError, errno_text
-from capsule.linux import mountinfo
-
-WORKS, MISSING, FAILS = "works", "missing", "fails"  # missing: not needed by every container
+from capsule.linux import mountinfo, namespaces
+from capsule.runtime.findings import FAILS, MISSING, WORKS, Finding
 
 # (trial, name, whether no container runs without it, what is lost, what repairs it)
 _TRIALS = (
@@ -46,21 +45,13 @@ _PROGRAMS = (
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class Finding:
-    """One line: its subject, the status, what was seen or is lost, and the repair."""
-
-    __slots__ = ("subject", "status", "detail", "repair")
-
-    def __init__(self, subject: str, status: str, detail: str = "", repair: str = "") -> None:
-        self.subject = subject
-        self.status = status
-        self.detail = detail
-        self.repair = repair
-
-
 def examine(root: str) -> list[Finding]:
-    """Try everything; `root` is where containers' records would lie."""
+    """Try everything; `root` is where containers' records would lie, "" where that is what fails."""
     found = [_privilege(), _state_root(root)]
+    if posix.geteuid() != 0 or not namespaces.is_initial_user():
+        from capsule.runtime import doctor_user
+
+        found += doctor_user.examine()
     found += _cgroup_findings()
     unified_fd = _own_unified()
     try:
@@ -82,12 +73,14 @@ def is_well(found: list[Finding]) -> bool:
 def _privilege() -> Finding:
     uid = posix.geteuid()
     if uid:
-        return Finding("privilege", FAILS, f"uid {uid}; this version needs root", "run it as root")
-    return Finding("privilege", WORKS, "uid 0")
+        return Finding("privilege", WORKS, f"none (uid {uid}): containers have user namespaces")
+    return Finding("privilege", WORKS, "uid 0" if namespaces.is_initial_user() else "uid 0 of a user namespace")
 
 
 def _state_root(root: str) -> Finding:
     """Make and remove a directory where the records lie, or would: below the nearest directory that is there."""
+    if not root:
+        return Finding("state directory", FAILS, "the default one is not ours alone", "--root DIR")
     place = root
     while place and not posix.access(place, posix.F_OK):
         place = place.rpartition("/")[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posix
 
 from capsule._ext import openbeneath, proc
-from capsule.errors import KernelError, Unsupported
+from capsule.errors import KernelError, Unsupported, errno_text
 from capsule.linux import program, subids
 
 DIRECTORIES = ("/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin", "/run/wrappers/bin")
@@ -73,32 +73,39 @@ def lost_privilege(path: str) -> str:
 def run(name: str, pid: int, mappings: list[tuple[int, int, int]]) -> None:
     """Have newuidmap or newgidmap write the map of a process. Raises KernelError with the cause, Unsupported."""
     path = find(name)
+    cause, repair = attempt(path, pid, mappings)
+    if cause:
+        raise KernelError(f"map {name[3:6]}s with", path, f"{cause}: {repair}" if repair else cause)
+
+
+def attempt(path: str, pid: int, mappings: list[tuple[int, int, int]]) -> tuple[str, str]:
+    """Run a program on a process in a user namespace without maps; ("", ""), or (what is wrong, what repairs it)."""
+    name = path.rpartition("/")[2]
     words = [str(number) for mapping in mappings for number in mapping]
     try:
         status, said = program.run(path, [name, str(pid), *words], _ENV, stdin=b"", timeout_ms=_TIMEOUT_MS)
     except OSError as err:
-        raise KernelError("run", path, errno=err.errno or 0) from err
+        return errno_text(err.errno), ""
     except program.TimedOut:
-        raise KernelError("run", path, f"it did not end within {_TIMEOUT_MS // 1000} s") from None
-    if status:
-        raise KernelError(f"map {name[3:6]}s with", path, _explain(path, name[3:6], mappings, status, said))
+        return f"it did not end within {_TIMEOUT_MS // 1000} s", ""
+    return _explain(path, name[3:6], mappings, status, said) if status else ("", "")
 
 
-def _explain(path: str, kind: str, mappings: list, status: int, said: bytes) -> str:
-    last = " ".join(said.decode("utf-8", "replace").split())
+def _explain(path: str, kind: str, mappings: list, status: int, said: bytes) -> tuple[str, str]:
+    last = " ".join(said.decode("utf-8", "replace").split()).rstrip(".")
     cause = last or program.describe_status(status)
     repair = lost_privilege(path)
     if repair:
-        return f"{cause}; it has lost its privilege: {repair}"
+        return f"{cause}; it has lost its privilege", repair
     if no_new_privileges():
-        return f"{cause}; no_new_privs is set on us, so that it does not get its privilege"
+        return f"{cause}; no_new_privs is set on us, so that it does not get its privilege", ""
     uid = posix.getuid()
     missing = subids.lacking(mappings, uid if kind == "uid" else posix.getgid(), granted(kind, uid))
     if missing:
-        first, last_id = missing[0]
-        return (f"{cause}; /etc/sub{kind} does not give {kind}s {first}-{last_id} to uid {uid}: "
-                f"usermod --add-sub{kind}s {first}-{last_id} USER")
-    return cause
+        span = f"{missing[0][0]}-{missing[0][1]}"
+        lack = f"/etc/sub{kind} does not give {kind}s {span} to uid {uid}"
+        return f"{cause}; {lack}", f"usermod --add-sub{kind}s {span} USER"
+    return cause, ""
 
 
 def no_new_privileges() -> bool:

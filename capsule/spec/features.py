@@ -44,7 +44,7 @@ def features(*, annotations: dict[str, str] | None = None) -> dict:
         },
         "annotations": dict(annotations or {}),
         # A full stop at the end stands for all that begin so: properties of the container's systemd unit.
-        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property.", "run.oci.keep_original_groups"],
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -50,16 +49,6 @@ def test_without_sys_admin_namespaces_fail(capsule):
     assert {"mount namespace", "network namespace with sysfs", "uts namespace", "devpts of one's own"} <= failing
     assert found["uts namespace"]["detail"] == "operation not permitted"
     assert found["uts namespace"]["repair"]
-
-
-def test_without_root_the_trials_are_made_in_a_user_namespace(capsule, workdir):
-    capsule.root = workdir / "user"
-    capsule.root.mkdir()
-    os.chown(capsule.root, 65534, 65534)
-    found = findings(capsule, scene=["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"], rc=1)
-    assert {name for name, finding in found.items() if finding["status"] == "fails"} <= {
-        "privilege", "pid namespace with procfs", "network namespace with sysfs"}
-    assert found["privilege"]["repair"] == "run it as root" and found["uts namespace"]["status"] == "works"
 
 
 @pytest.mark.requires("userns")

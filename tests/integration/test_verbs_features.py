@@ -58,7 +58,8 @@ def test_annotations_tell_the_build_and_which_are_unsafe(capsule, features):
     version = capsule.call("--version", root=False).lines[0].split()[-1]
     assert features["annotations"]["capsule.version"] == version
     assert "capsule.commit" in features["annotations"]
-    assert features["potentiallyUnsafeConfigAnnotations"] == ["org.systemd.property."]
+    assert features["potentiallyUnsafeConfigAnnotations"] == [
+        "org.systemd.property.", "run.oci.keep_original_groups"]
 
 
 @pytest.mark.row("features:linux.namespaces")

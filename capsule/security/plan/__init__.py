@@ -11,13 +11,16 @@ import posix
 
 from capsule._ext import capset
 from capsule.errors import SecurityError, SpecError
-from capsule.linux import names
+from capsule.linux import names, namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from capsule.security.attributes import Attributes
 
 DEFAULT_UMASK = 0o022
+#: An annotation of crun's, which engines set for `--group-add keep-groups`: the caller's groups stay, though unmapped.
+#: Without root they open nothing that its user could not open; root's own are never kept.
+KEEP_GROUPS = "run.oci.keep_original_groups"
 # What a later process has of the first one where its process.json says nothing; and rlimits, if it has none.
 INHERITED = (
     "capabilities", "umask", "oom_score_adj", "apparmor_profile", "selinux_label", "scheduler", "io_priority",
@@ -68,6 +71,8 @@ def make(
     plan.uid = process.uid
     plan.gid = process.gid
     plan.groups = _groups(process.additional_gids, config.gid_mappings, in_userns)
+    if config.annotations.get(KEEP_GROUPS) == "1" and (posix.geteuid() != 0 or not namespaces.is_initial_user()):
+        plan.groups = None
     if process.umask is not None:
         plan.umask = process.umask
     plan.last_cap = capset.last_cap()
