@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,6 +36,16 @@ static _Noreturn void die(const char *text)
 	print(text);
 	print("\n");
 	_exit(STATUS_FAILED);
+}
+
+/*
+ * With a setuid or setgid bit we would do, with the owner's rights, what the caller's words, files and environment say.
+ * The kernel has put the ids on the stack: no system call.
+ */
+static void refuse_borrowed_rights(void)
+{
+	if (getauxval(AT_UID) != getauxval(AT_EUID) || getauxval(AT_GID) != getauxval(AT_EGID))
+		die("this program must not have a setuid or setgid bit (chmod ug-s)");
 }
 
 /* A closed stdio number would be given to the next file opened, and written to by mistake. */
@@ -600,6 +611,7 @@ static int run(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	fill_stdio();
+	refuse_borrowed_rights();
 	capsule_memory_prepare();
 	start_interpreter();
 	/* Without Py_Finalize: unwinding costs a millisecond and serves nobody. */

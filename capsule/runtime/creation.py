@@ -7,7 +7,7 @@ import time
 
 from capsule import cgroups, log
 from capsule._ext import fdpass, proc
-from capsule.errors import CapsuleError, KernelError, SpecError, errno_text
+from capsule.errors import CapsuleError, ChildError, KernelError, SpecError, errno_text
 from capsule.linux import namespaces as ns_kinds, proc_stat
 from capsule.protocol.init_config import INIT, InitExecConfig
 from capsule.rootfs import plan as rootfs_plan
@@ -321,6 +321,8 @@ def _start(child: ParentChildProcess, blueprint: Blueprint) -> None:
     rootless.lend_oom_score(None if security is None else security.oom_score_adj)
     try:
         child.start()
+    except ChildError as err:
+        raise rootless.explained(err) from err
     finally:
         rootless.return_oom_score()
 

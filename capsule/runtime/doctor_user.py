@@ -71,7 +71,7 @@ def _user_namespace() -> Finding:
     """Make one, and use the privilege in it."""
     number = trial.run("user", -1, True)
     if number:
-        return Finding("user namespace of a user", FAILS, *_why_none(number))
+        return Finding("user namespace of a user", FAILS, *why_no_user_namespace(number))
     number = trial.run("uts", -1, True)
     if not number:
         return Finding("user namespace of a user", WORKS)
@@ -81,7 +81,7 @@ def _user_namespace() -> Finding:
     return Finding("user namespace of a user", FAILS, cause, _DENIED)
 
 
-def _why_none(number: int) -> tuple[str, str]:
+def why_no_user_namespace(number: int) -> tuple[str, str]:
     """Return what keeps user namespaces from us, and the repair."""
     cause = errno_text(number)
     if number in (errno.ENOSPC, errno.EUSERS):

@@ -2,8 +2,8 @@
 
 The tail of an exec is visible in the container's pid namespace from its clone to its execve. The kernel lets
 nobody look into it, because it is not dumpable, with one exception: CAP_SYS_PTRACE in the user namespace that
-its memory belongs to, the host's (ptrace(2), PTRACE_MODE). A container without a user namespace of its own that
-may have that capability is therefore frozen for those milliseconds. In the frozen cgroup the new process could
+its memory belongs to (ptrace(2), PTRACE_MODE): the host's or, where the runtime is no root, that of a user who is
+root inside as well. A container that may have that capability there is therefore frozen for those milliseconds. In the frozen cgroup the new process could
 not execute: until it has, it and what it forks are in an area of their own beside it, from which all of them
 are moved before anything is thawed.
 
@@ -43,8 +43,10 @@ _END_NS = 5_000_000_000  # how long a lock may outlive its killed holder
 
 def is_needed(container, security, *, in_userns: bool) -> bool:
     """Tell whether a process of this container may have CAP_SYS_PTRACE over the host's user namespace."""
-    if in_userns:
-        return False
+    if in_userns and not container.record.rootless:
+        return False  # the tail's file is root's, which is nobody inside
+    if container.record.rootless and not container.record.cgroup_paths and security.seccomp is None:
+        return False  # nothing to freeze with, and the tail escapes nothing that the container is held by
     process = container.config.process
     listed = (process.capabilities or {}).get("bounding", []) if process is not None else []
     return "CAP_SYS_PTRACE" in listed or _grants(security) or bool(container.record.extra.get("ptrace"))
@@ -71,7 +73,10 @@ class Guard:
         self.ignore_paused = ignore_paused
         self.destination = ""  # the frozen cgroup that the process belongs into
         if not self.area.paths:
-            raise Unsupported("exec", container.id, "CAP_SYS_PTRACE needs the freezer controller or cgroup v2")
+            cause = "CAP_SYS_PTRACE needs the freezer controller or cgroup v2"
+            if not self.manager.paths:
+                cause += "; the container has no cgroup, and its seccomp filter could be escaped through the new process"
+            raise Unsupported("exec", container.id, cause)
 
     def __enter__(self) -> Guard:
         container = self.container

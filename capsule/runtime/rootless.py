@@ -10,7 +10,7 @@ import errno
 import posix
 
 from capsule import log
-from capsule.errors import KernelError, SpecError, Unsupported
+from capsule.errors import ChildError, KernelError, SpecError, Unsupported
 from capsule.linux import mountinfo
 from capsule.runtime import idmap_programs, namespaces
 from capsule.spec import mount_options
@@ -18,6 +18,8 @@ from capsule.spec import mount_options
 #: File systems that a user namespace may mount (FS_USERNS_MOUNT in the kernel's sources).
 _MOUNTABLE = ("proc", "sysfs", "tmpfs", "ramfs", "devpts", "mqueue", "cgroup", "cgroup2", "overlay", "fuse",
               "binfmt_misc", "bpf", "none")
+#: Where S1 fails if user namespaces, or the privilege in them, are kept from ordinary users.
+_FIRST_PRIVILEGE = (("unshare", "user namespace"), ("unshare", "namespaces"), ("setresgid", "in the user namespace"))
 _OOM_SCORE = "/proc/self/oom_score_adj"
 
 
@@ -94,6 +96,15 @@ class Rootless:
             log.warning(f"oom_score_adj stays {with_privilege.decode()}: {score} needs CAP_SYS_RESOURCE")
             return
         self.own_score = with_privilege
+
+    def explained(self, err: ChildError) -> ChildError:
+        """Return the error with what keeps user namespaces from us, if that is what failed."""
+        if not self.user or (err.operation, err.subject) not in _FIRST_PRIVILEGE:
+            return err
+        from capsule.runtime import doctor_user
+
+        cause, repair = doctor_user.why_no_user_namespace(err.errno)
+        return ChildError(err.operation, err.subject, f"{cause}; {repair}", errno=err.errno)
 
     def return_oom_score(self) -> None:
         """Take our own oom_score_adj back."""

@@ -78,8 +78,8 @@ class UserRuntime(Runtime):
 
     def spawn(self, *words: str | Path, env: Mapping[str, str] | None = None, scene: Sequence[str] = (),
               root: bool = False, **how: object) -> Running:  # type: ignore[override]
-        if env is None:
-            env = {**ENVIRONMENT, "XDG_RUNTIME_DIR": str(self.user.runtime_dir)}
+        if env is None or "CAPSULE_STOP" in env:
+            env = {**(env or ENVIRONMENT), "XDG_RUNTIME_DIR": str(self.user.runtime_dir)}
         scene = [*self.user.scene(*self.before, drop=self.drop), *scene]
         return super().spawn(*words, env=env, scene=scene, root=root, **how)  # type: ignore[arg-type]
 

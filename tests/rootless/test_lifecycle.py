@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers import process
 from helpers.ordinary import SUBIDS, UID, many, mapped, single
 from helpers.requires import requires
 from helpers.runtime import FAILS, one_line
+from helpers.wait import wait_until
 
 pytestmark = [
     requires("root", "runtime", "busybox", "gcc", "userns", "uidmap"),
@@ -86,9 +88,15 @@ def test_without_a_pid_namespace_a_forced_delete_ends_the_children_too(rootless,
     box.linux["maskedPaths"], box.linux["readonlyPaths"] = [], []
     result = rootless.run(box, "--detach")
     assert "strongly discouraged" in result.err
-    children = rootless.ps(box, "-f", "json").json
+    children: list[int] = []
+
+    def are_two() -> bool:
+        children[:] = rootless.ps(box, "-f", "json").json
+        return len(children) == 2
+
+    wait_until(are_two)
     rootless.delete(box, "--force")
-    assert not [pid for pid in children if os.path.exists(f"/proc/{pid}/exe")]
+    wait_until(lambda: process.reap_orphans() or not [pid for pid in children if process.is_alive(pid)])
 
 
 @pytest.mark.parametrize("argument", ["--rootless=true", "--rootless=auto", "--cgroup-manager=disabled"])
