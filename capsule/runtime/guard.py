@@ -2,10 +2,10 @@
 
 The tail of an exec is visible in the container's pid namespace from its clone to its execve. The kernel lets
 nobody look into it, because it is not dumpable, with one exception: CAP_SYS_PTRACE in the user namespace that
-its memory belongs to (ptrace(2), PTRACE_MODE): the host's or, where the runtime is no root, that of a user who is
-root inside as well. A container that may have that capability there is therefore frozen for those milliseconds. In the frozen cgroup the new process could
-not execute: until it has, it and what it forks are in an area of their own beside it, from which all of them
-are moved before anything is thawed.
+its memory belongs to (ptrace(2), PTRACE_MODE). That is the host's or, where the runtime is no root, that of a user who
+is root inside as well. A container that may have that capability there is therefore frozen for those milliseconds. In
+the frozen cgroup the new process could not execute: until it has, it and what it forks are in an area of their own
+beside it, from which all of them are moved before anything is thawed.
 
 A mark in the state directory tells a container that we froze from one that was paused, and who did it. Whoever
 has the container's lock and finds a mark knows that its maker has died, and takes back what it did. Who wants to
@@ -75,7 +75,7 @@ class Guard:
         if not self.area.paths:
             cause = "CAP_SYS_PTRACE needs the freezer controller or cgroup v2"
             if not self.manager.paths:
-                cause += "; the container has no cgroup, and its seccomp filter could be escaped through the new process"
+                cause += "; the container has no cgroup, and its seccomp filter could be escaped"
             raise Unsupported("exec", container.id, cause)
 
     def __enter__(self) -> Guard:
