@@ -67,7 +67,7 @@ def _step(kind: str, text: str, **more) -> dict:
 def _cgroup_steps(blueprint, resources: dict) -> list[dict]:
     steps = [_step("cgroup", f"make {directory}") for directory in blueprint.manager.planned()]
     steps += _resource_steps(resources, late=False)
-    if "devices" in blueprint.manager.paths:
+    if "devices" in blueprint.manager.paths or "" in blueprint.manager.paths:
         rules = resources.get("devices") or []
         steps.append(_step("limit", f"deny all devices but the default ones{_device_rules(rules)}", key="devices",
                            value=rules))
