@@ -22,7 +22,7 @@ ENVIRONMENT = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "COLORTERM", 
 class Wish:
     """What a sandbox is asked for; paths are absolute and without links."""
 
-    __slots__ = ("args", "env", "cwd", "writable", "readonly", "memory", "cpus", "terminal", "upper", "hostname")
+    __slots__ = ("args", "env", "cwd", "writable", "readonly", "memory", "quota", "terminal", "upper", "hostname")
 
     def __init__(self, args: list[str], cwd: str) -> None:
         self.args = args
@@ -31,7 +31,7 @@ class Wish:
         self.writable: list[str] = []
         self.readonly: list[str] = []
         self.memory = 0  # bytes, 0: no limit
-        self.cpus = 0.0
+        self.quota = 0  # microseconds of CPU time in 100 ms, 0: no limit
         self.terminal = False
         self.upper = ""  # directory that keeps the upper layers; "": they vanish
         self.hostname = "sandbox"
@@ -111,8 +111,8 @@ def _config(wish: Wish) -> dict:
     linux["resources"]["pids"] = {"limit": _PIDS}
     if wish.memory:
         linux["resources"]["memory"] = {"limit": wish.memory, "swap": wish.memory}
-    if wish.cpus:
-        linux["resources"]["cpu"] = {"period": 100_000, "quota": int(wish.cpus * 100_000)}
+    if wish.quota:
+        linux["resources"]["cpu"] = {"period": 100_000, "quota": wish.quota}
     linux["seccomp"] = seccomp.profile()
     return tree
 

@@ -46,13 +46,24 @@ _PERSONALITIES = (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)  # Linux, 32 bits, uname26
 _REFUSED = "mount umount2 unshare setns pivot_root chroot keyctl add_key request_key bpf perf_event_open reboot"
 
 
-def profile() -> dict:
-    """Return linux.seccomp for a 64-bit program."""
+#: What a capability that was asked for is of no use without.
+_WITH = {
+    "CAP_SYS_CHROOT": "chroot", "CAP_SYS_TIME": "clock_settime settimeofday adjtimex clock_adjtime",
+    "CAP_SYS_ADMIN": "mount umount2 unshare setns pivot_root sethostname setdomainname fsopen fsconfig fsmount fspick "
+                     "open_tree move_mount mount_setattr clone quotactl",
+}
+
+
+def profile(capabilities=()) -> dict:
+    """Return linux.seccomp for a 64-bit program that has these capabilities."""
+    more = " ".join([_WITH[name] for name in capabilities if name in _WITH]).split()
     rules = [
+        *([{"names": more, "action": "SCMP_ACT_ALLOW"}] if more else []),
         {"names": ALLOWED.split(), "action": "SCMP_ACT_ALLOW"},
-        {"names": ["clone"], "action": "SCMP_ACT_ALLOW",
-         "args": [{"index": 0, "value": _NAMESPACES, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]},
-        {"names": _REFUSED.split(), "action": "SCMP_ACT_ERRNO", "errnoRet": _EPERM},
+        *([] if "clone" in more else [{"names": ["clone"], "action": "SCMP_ACT_ALLOW",
+         "args": [{"index": 0, "value": _NAMESPACES, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]}]),
+        {"names": [name for name in _REFUSED.split() if name not in more], "action": "SCMP_ACT_ERRNO",
+         "errnoRet": _EPERM},
     ]
     for call, values in (("socket", _FAMILIES), ("personality", _PERSONALITIES)):
         rules += [{"names": [call], "action": "SCMP_ACT_ALLOW",

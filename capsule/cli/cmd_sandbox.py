@@ -80,7 +80,9 @@ def wish_of(invocation: Invocation) -> host.Wish:
 
         wish.memory = quantities.size("--memory", options["memory"])
     if options["cpus"]:
-        wish.cpus = _cpus(options["cpus"])
+        from capsule.cli import quantities
+
+        wish.quota = quantities.cpus("sandbox", options["cpus"])
     wish.terminal = posix.isatty(0) and posix.isatty(1)
     return wish
 
@@ -98,13 +100,3 @@ def _real(option: str, path: str) -> str:
     if real == "/" or host.below(real, ("/proc", "/sys", "/dev")):
         raise CapsuleError("sandbox", f"{option} {path}", "expected a directory of files, and not the whole machine")
     return real
-
-
-def _cpus(text: str) -> float:
-    whole, _, fraction = text.partition(".")
-    if not (whole + fraction).isdigit() or not (whole + fraction).isascii() or len(text) > 8:
-        raise CapsuleError("sandbox", f"--cpus {text}", "expected a number, such as 1.5")
-    value = float(text)
-    if value < 0.01:
-        raise CapsuleError("sandbox", f"--cpus {text}", "expected at least 0.01")
-    return value

@@ -206,6 +206,7 @@ COMMANDS = (
 # What the library starts (docs/api.md); not for people, so absent from help.
 HIDDEN_COMMANDS = (
     ("_serve", "cmd_serve", (1, 1), False, "<fd>", "execute one request of the library", ()),
+    ("_ended", "cmd_image_ended", (3, 3), False, "<id> <store> <image>", "remove the container of an image", ()),
 )
 
 

@@ -34,6 +34,15 @@ def size(option: str, text: str) -> int:
     return value
 
 
+def cpus(command: str, text: str) -> int:
+    """Return the CFS quota of a number of processors, in microseconds of a period of 100 ms. Raises CapsuleError."""
+    whole, _, fraction = text.partition(".")
+    quota = int(float(text) * 100_000) if _is_digits(whole + fraction) and len(text) <= 8 else 0
+    if quota < 1000:
+        raise CapsuleError(command, f"--cpus {text}", "expected a number of at least 0.01, such as 1.5")
+    return quota
+
+
 def unsigned(option: str, text: str) -> int:
     """Read a number from 0 to 2^64-1. Raises CapsuleError."""
     if not _is_digits(text) or int(text) > _U64_MAX:

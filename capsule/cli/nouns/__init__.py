@@ -11,7 +11,7 @@ from __future__ import annotations
 
 NOUNS: tuple[str, ...] = ("image", "network", "system")
 ENGINE: tuple[str, ...] = ("sandbox", "port")
-LINKED: frozenset[str] = frozenset({"network connect", "network disconnect", "sandbox"})
+LINKED: frozenset[str] = frozenset({"image run", "network connect", "network disconnect", "sandbox"})
 
 
 def table(noun: str):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from capsule.cli.grammar import FLAG, TEXT, TEXTS
 
 SUMMARY = "images: what containers are made of"
-ALIASES = {"ls": "list", "rm": "delete", "inspect": "get", "unmount": "umount"}
+ALIASES = {"ls": "list", "rm": "delete", "inspect": "get", "unmount": "umount", "runc": "run"}
 
 _QUIET = ("quiet", ("quiet", "q"), FLAG, "", "print ids only")
 _JSON = ("format", ("format", "f"), TEXT, "FORMAT", "table (default) or json")
@@ -21,7 +21,42 @@ _ACCESS = (
 _SILENT = ("quiet", ("quiet", "q"), FLAG, "", "tell nothing of the progress")
 _PLATFORM = ("platform", ("platform",), TEXT, "OS/ARCH[/VARIANT]", "image for another machine, such as linux/arm64")
 
+_RUN = (
+    ("name", ("name", "id"), TEXT, "NAME", "name of the container (default: made up)"),
+    ("rm", ("rm",), FLAG, "", "accepted: what runs in the foreground is removed at its end"),
+    ("interactive", ("interactive", "i"), FLAG, "", "pass on standard input"),
+    ("tty", ("tty", "t"), FLAG, "", "allocate a terminal"),
+    ("env", ("env", "e"), TEXTS, "NAME[=VALUE]", "set or pass an environment variable"),
+    ("env_file", ("env-file",), TEXTS, "FILE", "read variables from FILE, one a line"),
+    ("cwd", ("workdir", "w", "cwd"), TEXT, "DIR", "working directory in the container"),
+    ("user", ("user", "u"), TEXT, "USER[:GROUP]", "user and group of the program"),
+    ("hostname", ("hostname",), TEXT, "NAME", "host name (default: the container's)"),
+    ("entrypoint", ("entrypoint",), TEXT, "PROGRAM", "replace the image's entrypoint"),
+    ("label", ("label", "l"), TEXTS, "KEY=VALUE", "annotate the container"),
+    ("volume", ("volume", "v"), TEXTS, "HOST:DIR[:ro]", "show a path of the host"),
+    ("mount", ("mount",), TEXTS, "KEY=VALUE,...", "type=bind or tmpfs, source=, target=, readonly"),
+    ("tmpfs", ("tmpfs",), TEXTS, "DIR[:OPTIONS]", "mount a tmpfs"),
+    ("readonly", ("read-only",), FLAG, "", "make the root read-only"),
+    ("memory", ("memory", "m"), TEXT, "SIZE", "memory limit"),
+    ("cpus", ("cpus",), TEXT, "N", "CPU time per time, such as 1.5"),
+    ("cpushare", ("cpushare", "cpu-shares", "c"), TEXT, "N", "relative weight, 1024 is usual"),
+    ("pids_limit", ("pids-limit",), TEXT, "N", "limit of processes (2048)"),
+    ("cap_add", ("cap-add",), TEXTS, "CAPABILITY", "add a capability, or ALL"),
+    ("cap_drop", ("cap-drop",), TEXTS, "CAPABILITY", "drop a capability, or ALL"),
+    ("security_opt", ("security-opt",), TEXTS, "OPTION", "no-new-privileges, seccomp=unconfined"),
+    ("network", ("network", "net"), TEXT, "NAME", "none (default) or host"),
+    ("timeout", ("timeout",), TEXT, "SECONDS", "end it after so long, with exit status 124"),
+    ("detach", ("detach", "d"), FLAG, "", "not built yet"),
+    ("publish", ("publish", "p", "port"), TEXTS, "PORTS", "not built yet"),
+    ("restart", ("restart",), TEXT, "POLICY", "not built yet"),
+    ("init", ("init",), FLAG, "", "not built yet"),
+    ("link", ("link",), TEXTS, "NAME:ALIAS", "not built yet"),
+    ("device", ("device",), TEXTS, "PATH", "not built yet"),
+    ("health_cmd", ("health-cmd",), TEXT, "COMMAND", "not built yet"),
+)
+
 COMMANDS = (
+    ("image run", "cmd_image_run", (1, -1), False, "<image> [command...]", "run a program of an image", _RUN),
     ("image create", "cmd_image_bring", (2, 2), True, "<name> <tar>", "make an image of a root file system's tar", ()),
     ("image import", "cmd_image_bring", (1, 2), True, "<tar> [name]", "as create, with a configuration", _CHANGES),
     (

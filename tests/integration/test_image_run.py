@@ -1,0 +1,133 @@
+"""`capsule image run`: what an image says and what the call says, in the foreground."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from helpers.bundle import APPLETS
+from helpers.requires import requires
+from helpers.runtime import FAILS, one_line
+
+pytestmark = requires("root", "runtime", "busybox")
+CHANGES = ('ENTRYPOINT ["/bin/sh","-c"]', 'CMD ["echo default"]', "ENV A=image", "WORKDIR /work/here", "USER web",
+           "LABEL a=image")
+
+
+@pytest.fixture
+def image(capsule, tmp_path):
+    """Import an image of busybox and return a function that runs it."""
+    root = tmp_path / "root"
+    for name in ("bin", "etc", "tmp"):
+        (root / name).mkdir(parents=True)
+    shutil.copy2(shutil.which("busybox"), root / "bin" / "busybox")
+    for name in APPLETS:
+        (root / "bin" / name).symlink_to("busybox")
+    (root / "etc" / "passwd").write_text("root:x:0:0::/root:/bin/sh\nweb:x:1000:1001::/srv:/bin/sh\n")
+    (root / "etc" / "group").write_text("web:x:1001:\nmore:x:1002:web\n")
+    root.chmod(0o751)
+    subprocess.run(["tar", "-C", root, "-cf", tmp_path / "root.tar", "."], check=True)
+    flags = [word for change in CHANGES for word in ("--change", change)]
+    capsule.call("image", "import", *flags, tmp_path / "root.tar", "box")
+
+    def run(*words, **how):
+        flags = how.pop("flags", ())
+        return capsule.call("image", "run", *flags, "box", *words, **how)
+
+    return run
+
+
+def test_the_images_words_are_honoured(image) -> None:
+    assert image().out == "default\n"
+    assert image("echo $A; pwd; id -u; id -g; id -G; stat -c %a /").lines == [
+        "image", "/work/here", "1000", "1001", "1001 1002", "751"]
+
+
+def test_the_calls_words_outrank_them(image, tmp_path) -> None:
+    (tmp_path / "variables").write_text("# a comment\nB=file\n\nC=file\n")
+    flags = ("-e", "A=call", "--env-file", tmp_path / "variables", "-e", "C=call", "--hostname", "named", "-w", "/tmp",
+             "-u", "0")
+    result = image("echo $A $B $C; hostname; pwd; id -u", flags=flags)
+    assert result.lines == ["call file call", "named", "/tmp", "0"]
+
+
+def test_an_entrypoint_of_the_call_drops_the_images_command(image) -> None:
+    assert image("hello", flags=("--entrypoint", "/bin/echo")).out == "hello\n"
+
+
+def test_its_status_is_ours_and_nothing_is_left(image, capsule) -> None:
+    before = Path("/proc/self/mountinfo").read_text()
+    image("exit 5", rc=5)
+    assert capsule.ids() == [] and Path("/proc/self/mountinfo").read_text() == before
+    capsule.call("image", "delete", "box")  # nobody holds it
+
+
+def test_changes_are_gone(image) -> None:
+    assert image("echo x > /made; cat /made", flags=("-u", "0")).out == "x\n"
+    assert image("test -e /made", rc=1).out == ""
+
+
+def test_volumes_and_tmpfs(image, tmp_path) -> None:
+    (tmp_path / "data").mkdir()
+    image("echo x > /data/made; test ! -e /scratch/made && touch /scratch/made",
+          flags=("-u", "0", "-v", f"{tmp_path}/data:/data", "--tmpfs", "/scratch:size=1m"))
+    assert (tmp_path / "data" / "made").read_text() == "x\n"
+    flags = ("-u", "0", "--mount", f"src={tmp_path}/data,dst=/data,readonly")
+    result = image("echo y > /data/made", rc=FAILS, flags=flags)
+    assert "Read-only" in result.err
+
+
+def test_a_read_only_root_is_read_only(image) -> None:
+    assert "Read-only" in image("touch /made", flags=("-u", "0", "--read-only"), rc=FAILS).err
+
+
+def test_capabilities_are_few_and_can_be_changed(image) -> None:
+    def effective(*flags: str) -> int:
+        lines = image("grep CapEff /proc/self/status", flags=("-u", "0", *flags)).lines
+        return int(lines[0].split()[1], 16)
+
+    assert effective() == 0x800005FB & ~(1 << 18)
+    assert effective("--cap-drop", "all") == 0
+    assert effective("--cap-drop", "all", "--cap-add", "NET_RAW") == 1 << 13
+
+
+def test_limits_are_set(image, capsule) -> None:
+    running = capsule.spawn("image", "run", "--name", "limited", "-m", "50m", "--cpus", "0.5", "--pids-limit", "30",
+                            "box", "echo up; while :; do sleep 1; done")
+    running.wait_output("up")
+    memory = "/sys/fs/cgroup/memory"
+    if os.path.isdir(memory):
+        detail = capsule.call("state", "--detail", "limited").json["detail"]["cgroup_paths"]
+        assert int(Path(detail["memory"] + "/memory.limit_in_bytes").read_text()) == 50 << 20
+        assert int(Path(detail["pids"] + "/pids.max").read_text()) == 30
+        assert int(Path(detail["cpu"] + "/cpu.cfs_quota_us").read_text()) == 50_000
+    assert "in use" in capsule.call("image", "delete", "box", rc=FAILS).err
+    capsule.call("delete", "--force", "limited")
+    running.wait()
+
+
+def test_the_built_in_image_is_this_machine(capsule) -> None:
+    result = capsule.call("image", "runc", "host", "sh", "-c", "echo $0; test -e /etc/shadow", rc=1)
+    assert result.out == "sh\n"
+
+
+@pytest.mark.parametrize("flags", [
+    ("-d",), ("-p", "80:80"), ("--restart", "always"), ("--init",), ("--link", "a:b"), ("--device", "/dev/fuse"),
+    ("--health-cmd", "true"), ("-v", "named:/data"), ("--network", "lan"), ("--security-opt", "label=off"),
+    ("--mount", "type=volume,target=/x"),
+])
+def test_what_is_not_built_is_refused(image, capsule, flags) -> None:
+    one_line(image("true", flags=flags, rc=FAILS))
+    assert capsule.ids() == []
+
+
+@pytest.mark.parametrize(("flags", "text"), [
+    (("-u", "nobody-there"), "nobody-there"), (("--cpus", "x"), "expected a number"), (("-m", "x"), "memory"),
+    (("-v", "/nonexistent-path:/x"), "no such file"), (("-v", "/tmp:relative"), "absolute"),
+])
+def test_bad_input_is_refused_before_anything_is_made(image, capsule, flags, text) -> None:
+    assert text in one_line(image("true", flags=flags, rc=FAILS))
+    assert capsule.ids() == []
