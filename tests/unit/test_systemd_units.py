@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
+from helpers.requires import ROOT
 
 from capsule.cgroups.systemd import units
 from capsule.errors import SpecError
@@ -54,3 +58,12 @@ def test_an_id_that_is_no_units_name_is_refused():
 ])
 def test_object_paths_are_escaped(name, path):
     assert f"/org/freedesktop/systemd1/unit/{path}" == units.object_path(name)
+
+
+def test_without_systemd_nothing_of_its_driver_is_loaded():
+    script = ("import sys; from capsule import cgroups; cgroups.from_record({'': '/x'}, []);"
+              "cgroups.open_manager('/x', 'x');"
+              "print([name for name in sys.modules if name.startswith('capsule.cgroups.systemd')])")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+
+    assert done.stdout == "[]\n"
