@@ -16,12 +16,14 @@ WORKPLACES = ("/root", "/home", "/tmp", "/var/tmp", "/srv", "/mnt", "/media")
 PLACES = (
     *WORKPLACES, "/run", "/boot", "/lost+found", "/etc/ssl/private", "/etc/ssh/keys", "/etc/NetworkManager",
     "/etc/wireguard", "/etc/kubernetes", "/var/backups", "/var/crash", "/var/log", "/var/mail", "/var/spool",
-    "/var/lib/capsule", "/var/lib/containerd", "/var/lib/containers", "/var/lib/docker", "/var/lib/kubelet",
-    "/var/lib/libvirt", "/var/lib/systemd", "/var/lib/NetworkManager",
+    "/var/lib/capsule", "/var/lib/cloud", "/var/lib/containerd", "/var/lib/containers", "/var/lib/docker",
+    "/var/lib/kubelet", "/var/lib/libvirt", "/var/lib/rancher", "/var/lib/systemd", "/var/lib/NetworkManager",
 )  # fmt: skip
-FILES = ("/etc/krb5.keytab", "/etc/security/opasswd", "/etc/machine-id", "/swapfile", "/swap.img")
-#: Directories whose entries are hidden where others may not read them.
-SEARCHED = ("/", "/etc", "/etc/ssh", "/etc/ssl", "/opt", "/usr/local/etc", "/var", "/var/lib")
+FILES = ("/etc/krb5.keytab", "/etc/security/opasswd", "/etc/machine-id", "/swapfile", "/swap.img",
+         "/var/cache/debconf/passwords.dat")
+#: Directories whose entries are hidden where others may not read them, and how many levels deep. A sandbox's user is
+#: the owner of root's files: it needs no capability to read what has mode 0600.
+SEARCHED = (("/", 1), ("/etc", 8), ("/opt", 1), ("/usr/local/etc", 8), ("/var", 1), ("/var/lib", 2))
 #: Where a mount of its own belongs to the machine's software.
 SOFTWARE = ("/usr", "/opt", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/gnu", "/etc", "/var")
 #: Mounted anew in every container; what the host has there, or below, never shows.
@@ -117,23 +119,28 @@ def of_machine() -> tuple[Veil, list[tuple[str, Veil]]]:
         info = lstat(path)
         if info is not None and info.st_mode & _S_IFMT != _S_IFLNK:
             hide(path, info)
-    for directory in SEARCHED:
-        _search(directory, hide)
+    for directory, depth in SEARCHED:
+        _search(directory, depth, hide)
     return veil, inner
 
 
-def _search(directory: str, hide) -> None:
+def _search(directory: str, depth: int, hide) -> None:
     try:
         entries = list(posix.scandir(directory))
     except OSError:
         return
     prefix = directory.rstrip("/")
     for entry in entries:
+        path = f"{prefix}/{entry.name}"
+        if entry.is_symlink() or path in REPLACED:
+            continue
         info = entry.stat(follow_symlinks=False)
-        kind = info.st_mode & _S_IFMT
-        wanted = 0o005 if kind == _S_IFDIR else 0o004
-        if kind != _S_IFLNK and info.st_mode & wanted != wanted and f"{prefix}/{entry.name}" not in REPLACED:
-            hide(f"{prefix}/{entry.name}", info)
+        is_directory = info.st_mode & _S_IFMT == _S_IFDIR
+        wanted = 0o005 if is_directory else 0o004
+        if info.st_mode & wanted != wanted:
+            hide(path, info)
+        elif is_directory and depth > 1:
+            _search(path, depth - 1, hide)
 
 
 def _further_mounts(veil: Veil) -> list[str]:

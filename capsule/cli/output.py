@@ -113,10 +113,15 @@ def json_record(level: str, message: str, now_ns: int) -> str:
     return f'{{"level":"{level}","msg":{quote(message)},"time":"{stamp}"}}\n'
 
 
+def is_control(char: str) -> bool:
+    """Tell whether a terminal would take a character for a command: C0, DEL and C1 (ECMA-48)."""
+    return char < " " or "\x7f" <= char <= "\x9f"
+
+
 def quote(text: str) -> str:
     """Quote a string as JSON does (RFC 8259 section 7)."""
     for char in text:
-        if char in _ESCAPES or char < " " or char == "\x7f":
+        if char in _ESCAPES or is_control(char):
             break
     else:
         return f'"{text}"'
@@ -124,7 +129,7 @@ def quote(text: str) -> str:
     for char in text:
         if char in _ESCAPES:
             parts.append(_ESCAPES[char])
-        elif char < " " or char == "\x7f":
+        elif is_control(char):
             parts.append(f"\\u{ord(char):04x}")
         else:
             parts.append(char)

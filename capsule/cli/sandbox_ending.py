@@ -63,6 +63,8 @@ def run(invocation: Invocation) -> int:
     account = None
     try:
         if layered:
+            # For us alone: its layers have the modes of what they lie over, and set-user-ID files of its own making.
+            trees.make(place)
             trees.make(place + "/upper0")
         began = time.monotonic_ns()
         status = _run_child(invocation, place)
@@ -72,7 +74,7 @@ def run(invocation: Invocation) -> int:
             _keep(place, found)
         if options["diff"]:
             for change in found:
-                output.print_out(f"{change.kind} {change.path}\n")
+                output.print_out(_line(change))
         if options["json"]:
             if options["keep"]:
                 account["id"] = id
@@ -86,6 +88,13 @@ def run(invocation: Invocation) -> int:
         if not options["keep"] or account is None or account["reason"] == "error":
             trees.remove(place)
     return status
+
+
+def _line(change: changes.Change) -> str:
+    """Return a change as it is printed; whoever named the path writes no lines of their own, nor to the terminal."""
+    path = change.path
+    is_plain = path[:1] != '"' and not any([output.is_control(char) for char in path])
+    return f"{change.kind} {path if is_plain else output.quote(path)}\n"
 
 
 def _keep(place: str, found: list) -> None:
@@ -183,7 +192,7 @@ def handle(invocation: Invocation) -> int:
     try:
         if words[0] == "apply":
             for change in applying.apply(place, meta):
-                output.print_out(f"{change.kind} {change.path}\n")
+                output.print_out(_line(change))
         trees.remove(place)
     except OSError as err:
         raise CapsuleError(words[0], err.filename or place, err.strerror or "", errno=err.errno or 0) from err

@@ -47,6 +47,7 @@ def planted():
     "/root/.capsule-test-secret", "/home/capsule-test-secret", "/etc/capsule-test-secret", "/run/capsule-test-secret",
     "/var/lib/capsule-test-secret", "/tmp/capsule-test-secret", "/var/backups/capsule-test-secret",
     "/capsule-test-secret", "/etc/ssh/ssh_host_capsule-test_key", "/opt/capsule-test-secret",
+    "/etc/default/capsule-test-secret", "/etc/ssl/certs/capsule-test-secret", "/var/lib/misc/capsule-test-secret",
 ])
 def test_secrets_cannot_be_read(sandbox, planted, path) -> None:
     if not os.path.isdir(os.path.dirname(path)):
@@ -183,6 +184,22 @@ def test_descriptors_of_the_caller_are_closed(sandbox, tmp_path) -> None:
         assert "top secret" not in result.out
     finally:
         os.close(fd)
+
+
+def test_kept_changes_cannot_be_reached_by_other_users(sandbox) -> None:
+    """A set-user-ID file that the sandbox made for itself would be root's for whoever could execute it."""
+    sandbox.sh("cp /bin/cat c; chmod 4755 c", "--keep")
+    (id,) = sandbox.kept()
+    place = Path(sandbox.runtime.root) / ".sandbox" / id
+    assert list(place.rglob("c")) and place.stat().st_mode & 0o777 == 0o700
+    sandbox.runtime.call("sandbox", "discard", id)
+
+
+def test_names_cannot_forge_lines_of_a_diff(sandbox) -> None:
+    script = r"""touch "$(printf 'x\nD etc')" "$(printf 'y\033[2K')" "$(printf 'z\302\233')" """
+    base = sandbox.project
+    assert sandbox.sh(script, "--diff").out.split("\n") == [
+        rf'A "{base}/x\nD etc"', rf'A "{base}/y\u001b[2K"', rf'A "{base}/z\u009b"', ""]
 
 
 def test_apply_follows_no_link_out_of_its_path(sandbox, tmp_path) -> None:
