@@ -47,5 +47,6 @@ def _runtime(box: Box, workdir: Path, binary: list[str]) -> Iterator[Runtime]:
     yield runtime
     runtime.clean()
     assert not runtime.states_left()
-    units = box.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "ct[0-9]*", "capsule-ct[0-9]*").split()
+    ours = ("ct[0-9]*", "capsule-ct[0-9]*")
+    units = box.run("systemctl", "list-units", "--all", "--plain", "--no-legend", *ours).split()
     assert not units, f"left: {units}"
