@@ -34,6 +34,8 @@ class BridgeDriver(NetworkDriver):
     def check(self, record: dict) -> None:
         if record.get("parent"):
             raise NetworkError("create network", record["name"], "a bridge has no parent interface")
+        if record["mode"] != "bridge":
+            raise NetworkError("create network", record["name"], "--mode needs the macvlan driver")
         for entry in record["subnets"]:
             if not entry["gateway"]:
                 raise NetworkError("create network", record["name"], f"the subnet {entry['subnet']} has no gateway")

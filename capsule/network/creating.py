@@ -153,6 +153,8 @@ def _place(networks: Networks, record: dict, options: dict) -> None:
     families = {addresses.parse_subnet(entry["subnet"]).family for entry in record["subnets"]}
     if on_bridge and not families:
         record["subnets"].append(_entry(_free_pool(record["name"], taken, routed)))
+    if not on_bridge and options["ipv6"] and 6 not in families:
+        raise NetworkError("create network", record["name"], "with macvlan, --ipv6 needs a --subnet of IPv6")
     if on_bridge and options["ipv6"] and 6 not in families:
         record["subnets"].append(_entry(_free_pool_6(record["id"])))
 
@@ -212,8 +214,12 @@ def _given_subnets(name: str, options: dict) -> list[dict]:
                 raise NetworkError("create network", name, f"its subnets {other['subnet']} and {subnet} overlap")
         entries.append(_entry(subnet, gateway=options["driver"] == "bridge"))
     for key, what in (("gateways", "gateway"), ("ranges", "range"), ("reserved", "reserved")):
+        filled: list[dict] = []
         for text in options[key]:
-            _add(name, entries, what, text)
+            entry = _add(name, entries, what, text)
+            if what != "reserved" and entry in filled:
+                raise NetworkError("create network", name, f"its subnet {entry['subnet']} has more than one {what}")
+            filled.append(entry)
     for entry in entries:
         if entry["gateway"] in entry["reserved"]:
             raise NetworkError("create network", name, f"its gateway {entry['gateway']} is reserved")
@@ -225,8 +231,8 @@ def _entry(subnet: Subnet, *, gateway: bool = True) -> dict:
     return {"subnet": str(subnet), "gateway": first if gateway else "", "range": "", "reserved": []}
 
 
-def _add(name: str, entries: list[dict], what: str, text: str) -> None:
-    """Put a gateway, a range or a reserved address to the subnet that it lies in."""
+def _add(name: str, entries: list[dict], what: str, text: str) -> dict:
+    """Put a gateway, a range or a reserved address to the subnet that it lies in; returns that entry."""
     try:
         if what == "range":
             part = addresses.parse_subnet(text)
@@ -247,7 +253,7 @@ def _add(name: str, entries: list[dict], what: str, text: str) -> None:
             entry["reserved"].append(addresses.to_text(family, first))
         else:
             entry[what] = str(part) if what == "range" else addresses.to_text(family, first)
-        return
+        return entry
     raise NetworkError("create network", name, f"its {what} {text} lies in no --subnet")
 
 

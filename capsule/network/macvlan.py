@@ -35,6 +35,8 @@ class MacvlanDriver(NetworkDriver):
                 raise NetworkError("create network", name, f"--{option} needs the bridge driver")
         if not record["icc"]:
             raise NetworkError("create network", name, "with macvlan, --mode private keeps containers apart")
+        if record["bridge"]:
+            raise NetworkError("create network", name, "--interface-name needs the bridge driver")
         _parent(record)
 
     def create(self, networks: Networks, record: dict) -> None:

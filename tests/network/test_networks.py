@@ -191,6 +191,11 @@ def test_the_automatic_subnet_meets_no_route_and_no_network(world, start):
     (("x", "--driver", "vxlan"), "there is none of that name"), (("x", "--interface-name", "lo"), "exists already"),
     (("x", "--interface-name", "sixteen-letters-"), "invalid interface name"),
     (("x", "--label", "novalue"), "NAME=VALUE"),
+    (("x", "--mode", "private"), "needs the macvlan driver"),
+    (("x", "--subnet", "10.1.0.0/24", "--gateway", "10.1.0.2", "--gateway", "10.1.0.3"), "more than one gateway"),
+    (("x", "--subnet", "10.1.0.0/24", "--ip-range", "10.1.0.0/28", "--ip-range", "10.1.0.16/28"), "more than one range"),
+    (("x", "--driver", "macvlan", "--subnet", "10.1.0.0/24", "--parent", "lo", "--interface-name", "y"), "bridge driver"),
+    (("x", "--driver", "macvlan", "--subnet", "10.1.0.0/24", "--parent", "lo", "--ipv6"), "--subnet of IPv6"),
     (("x", "--driver", "macvlan", "--subnet", "10.1.0.0/24"), "needs --parent"),
     (("x", "--driver", "macvlan", "--parent", "none0", "--subnet", "10.1.0.0/24"), "no interface of that name"),
 ])
