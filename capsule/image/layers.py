@@ -145,7 +145,7 @@ def take(
                                        file_size=FILE_MAX)
         return _run(_Tally(source, copy_fd, progress), unpacker)
     except OSError as err:
-        raise ImageError("unpack layer", err.strerror or "", os.strerror(err.errno or 0).lower()) from err
+        raise ImageError("unpack layer", "", f"{err.strerror}: {os.strerror(err.errno or 0).lower()}") from err
     finally:
         if unpacker is not None:
             unpacker.close()

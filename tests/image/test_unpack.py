@@ -371,7 +371,7 @@ def test_a_full_disk_is_told_and_nothing_else_is_written(place: Path) -> None:
         ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=1m none "$3" && exec "$0" -c "$4" "$1" "$2" "$3"',
          sys.executable, tree, str(archive), str(place / "root"), program],
         capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "unpack layer write big: no space left on device"
+    assert done.stdout.strip() == "unpack layer: write big: no space left on device"
 
 
 def test_python_writes_what_we_read(place: Path) -> None:
