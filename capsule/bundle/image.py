@@ -12,7 +12,7 @@ import posix
 from capsule._ext import openbeneath
 from capsule.bundle import seccomp
 from capsule.errors import CapsuleError, ImageError
-from capsule.linux import users
+from capsule.linux import names, users
 from capsule.spec import example
 
 CAPABILITIES = (
@@ -37,8 +37,7 @@ def compile(image: dict, layers: list[str], wish: dict) -> tuple[dict, dict]:
     tree["root"]["readonly"] = False
     tree["mounts"].pop()  # cgroups
     tree["linux"]["resources"]["pids"] = {"limit": _PIDS}
-    uid, gid, groups = _user(wish["user"] or image.get("User") or "", layers)
-    tree["process"]["user"] = {"uid": uid, "gid": gid, "additionalGids": groups}
+    tree["process"]["user"] = user_of(wish["user"] or image.get("User") or "", layers)
     # The root of an overlay shows the owner and mode of its topmost layer, the throw-away one.
     top = posix.stat(layers[-1])
     overlay = {"lower": layers, "upper": "", "work": "", "volatile": True,
@@ -96,9 +95,9 @@ def _capabilities(wish: dict) -> list[str]:
         for word in words:
             name = word.upper() if word.upper().startswith("CAP_") else f"CAP_{word.upper()}"
             if name == "CAP_ALL":
-                from capsule.linux import names
-
                 chosen = list(names.CAPABILITIES) if add else []
+            elif name not in names.CAPABILITIES:
+                raise CapsuleError("image run", f"--cap-{'add' if add else 'drop'} {word}", "no capability has that name")
             elif add and name not in chosen:
                 chosen.append(name)
             elif not add and name in chosen:
@@ -106,23 +105,27 @@ def _capabilities(wish: dict) -> list[str]:
     return chosen
 
 
-def _user(text: str, layers: list[str]) -> tuple[int, int, list[int]]:
-    """Return (uid, gid, further groups) of the image's or the caller's words. Raises CapsuleError."""
+def user_of(text: str, layers: list[str]) -> dict:
+    """Return `process.user` of the image's or the caller's words, "" being root. Raises CapsuleError."""
     fd = _layer_with_passwd(layers)
     if fd < 0:
         if text and text.replace(":", "").strip("0123456789"):
             raise ImageError("find user", text, "the image has no /etc/passwd")
         uid, _, gid = text.partition(":")
-        return int(uid or 0), int(gid or 0), []
+        return _as_user(int(uid or 0), int(gid or 0), [])
     try:
         uid_found, gid_found = users.parse_user(fd, text or "0")
         entry = users.lookup(fd, uid_found)
         if gid_found is None:
             gid_found = entry[1] if entry is not None and entry[1] is not None else 0
         groups = users.groups_of(fd, entry[0]) if entry is not None and ":" not in text else []
-        return uid_found, gid_found, [gid for gid in groups if gid != gid_found]
+        return _as_user(uid_found, gid_found, [gid for gid in groups if gid != gid_found])
     finally:
         posix.close(fd)
+
+
+def _as_user(uid: int, gid: int, groups: list[int]) -> dict:
+    return {"uid": uid, "gid": gid, "additionalGids": groups}
 
 
 def _layer_with_passwd(layers: list[str]) -> int:

@@ -9,6 +9,7 @@ from capsule._ext import json
 from capsule.bundle import host, image as images
 from capsule.cli import quantities
 from capsule.cli.paths import absolute, runtime_root, storage_root
+from capsule.cli.refusals import refuse_cgroup_choices
 from capsule.cli.scanner import Invocation
 from capsule.cli.time_limits import milliseconds
 from capsule.errors import CapsuleError, Unsupported
@@ -22,6 +23,7 @@ _KILL_AFTER_MS = 10_000
 
 def run(invocation: Invocation) -> int:
     """Become the container's relay; returns only where that fails."""
+    refuse_cgroup_choices("image run", invocation)
     options, root, store = invocation.options, runtime_root(invocation), storage_root(invocation)
     for key in _UNBUILT:
         if options[key]:
@@ -31,6 +33,7 @@ def run(invocation: Invocation) -> int:
     timeout_ms = milliseconds("image run", "--timeout", options["timeout"]) if options["timeout"] else 0
     if wish["image"] == BUILT_IN:
         tree, overlay, _ = host.draw(host.Wish(wish["command"] or ["/bin/sh"], "/"))
+        tree["process"]["user"] = images.user_of(wish["user"], ["/"])
         images.change(tree, images.host_config(), wish)
         held = ""
     else:
@@ -70,6 +73,10 @@ def _wish(invocation: Invocation, id: str) -> dict:
     options, words = invocation.options, invocation.positionals
     if options["network"] not in ("", "none", "host"):
         raise Unsupported("image run", f"--network {options['network']}", "only none and host are built")
+    if options["hostname"]:
+        from capsule.network.attachment import check_host_name
+
+        check_host_name("host name", options["hostname"])
     seccomp, no_new_privileges = _security(options["security_opt"])
     return {
         "image": words[0], "command": words[1:], "user": options["user"], "cwd": options["cwd"],
@@ -109,6 +116,8 @@ def _env(options: dict) -> list[str]:
                 entries.append(line)
     found = []
     for entry in entries + options["env"]:
+        if not entry.partition("=")[0]:
+            raise CapsuleError("image run", f"variable {entry!r}", "expected NAME=VALUE, or NAME to pass one of ours")
         if "=" in entry:
             found.append(entry)
         elif (value := posix.environ.get(entry.encode("utf-8", "surrogateescape"))) is not None:
@@ -156,6 +165,8 @@ def _bind(source: str, target: str, words: list[str]) -> dict:
     for word in words:
         if word not in ("ro", "rw", "z", "Z", "rprivate", "private", "rslave", "slave", "rshared", "shared"):
             raise Unsupported("image run", f"volume option {word}", "is not known")
+    if "ro" in words and "rw" in words:
+        raise CapsuleError("image run", f"volume {source}", "both ro and rw are asked for")
     words = [word for word in words if word not in ("z", "Z")]
     path = absolute(source)
     try:
@@ -168,7 +179,7 @@ def _bind(source: str, target: str, words: list[str]) -> dict:
 
 def _inside(path: str) -> str:
     if not path.startswith("/"):
-        raise CapsuleError("image run", path, "expected an absolute path in the container")
+        raise CapsuleError("image run", f"mount at {path!r}", "expected an absolute path in the container")
     return path
 
 
@@ -177,10 +188,19 @@ def _long_mount(text: str) -> dict:
     kind = fields.pop("type", "bind")
     target = fields.pop("target", "") or fields.pop("destination", "") or fields.pop("dst", "")
     source = fields.pop("source", "") or fields.pop("src", "")
-    readonly = [name for name in ("readonly", "ro") if fields.pop(name, "false") in ("", "true")]
-    size = fields.pop("tmpfs-size", "")
-    if fields or kind not in ("bind", "tmpfs"):
-        raise Unsupported("image run", f"--mount {text}", f"{next(iter(fields), kind)} is not built")
+    readonly = _is_true(text, fields, "readonly") | _is_true(text, fields, "ro")
+    size = fields.pop("tmpfs-size", "") if kind == "tmpfs" else ""
+    if fields or kind not in ("bind", "tmpfs") or kind == "tmpfs" and source:
+        strange = next(iter(fields), "source of a tmpfs" if source else kind)
+        raise Unsupported("image run", f"--mount {text}", f"{strange} is not known here, or not built")
     if kind == "tmpfs":
-        return _tmpfs(target, [f"size={size}"] if size else [])
+        return _tmpfs(target, [*([f"size={size}"] if size else []), *(["ro"] if readonly else [])])
     return _bind(source, target, ["ro"] if readonly else [])
+
+
+def _is_true(text: str, fields: dict[str, str], name: str) -> bool:
+    """Take a key that is a flag out of a mount's; what is no truth value must not become a writable mount."""
+    value = fields.pop(name, "false")
+    if value not in ("", "true", "1", "false", "0"):
+        raise CapsuleError("image run", f"--mount {text}", f"expected {name}=true or {name}=false")
+    return value in ("", "true", "1")

@@ -21,7 +21,9 @@ def run(invocation: Invocation) -> int:
     if len(invocation.positionals) < 2:
         output.print_out("".join([f"{line}\n" for line in ports.listing(published)]))
         return 0
-    (wanted,) = ports.parse_exposed([invocation.positionals[1]])[:1]
+    wanted, *further = ports.parse_exposed([invocation.positionals[1]])
+    if further:
+        raise NetworkError("find port", invocation.positionals[1], "expected one port and not a range")
     key = (wanted["proto"], wanted["container_port"])
     found = [port for port in published if (port["proto"], port["container_port"]) == key]
     if not found:

@@ -8,6 +8,7 @@ from capsule import verbs
 from capsule._ext import json
 from capsule.bundle import host
 from capsule.cli.paths import absolute, runtime_root
+from capsule.cli.refusals import refuse_cgroup_choices
 from capsule.cli.scanner import Invocation
 from capsule.cli.time_limits import milliseconds
 from capsule.errors import CapsuleError, Unsupported, errno_text
@@ -20,7 +21,7 @@ _KILL_AFTER_MS = 2000
 def run(invocation: Invocation) -> int:
     """Run the command; its status is ours."""
     words, options = invocation.positionals, invocation.options
-    if words[0] in ("apply", "discard") and len(words) == 2 or words == ["kept"]:
+    if words[0] in ("apply", "discard", "kept"):
         from capsule.cli import sandbox_ending
 
         return sandbox_ending.handle(invocation)
@@ -61,6 +62,7 @@ def new_id() -> str:
 def wish_of(invocation: Invocation) -> host.Wish:
     """Read the options. Raises CapsuleError, Unsupported."""
     options = invocation.options
+    refuse_cgroup_choices("sandbox", invocation)
     if posix.geteuid() != 0:
         raise Unsupported("sandbox", "", f"as uid {posix.geteuid()}: this version needs root")
     if options["net"] not in ("", "none"):
@@ -75,6 +77,9 @@ def wish_of(invocation: Invocation) -> host.Wish:
     wish.env = options["env"]
     wish.writable = [_real("--rw", path) for path in options["rw"]]
     wish.readonly = [_real("--ro", path) for path in options["ro"]]
+    for path in wish.readonly:
+        if path in wish.writable:
+            raise CapsuleError("sandbox", f"--ro {path}", "it is asked for with --rw as well")
     if options["memory"]:
         from capsule.cli import quantities
 

@@ -177,6 +177,13 @@ def _meta(place: str, id: str) -> dict:
 def handle(invocation: Invocation) -> int:
     """Run `kept`, `apply ID` or `discard ID`."""
     store, words = store_of(invocation), invocation.positionals
+    command = f"sandbox {words[0]}"
+    if len(words) != (1 if words[0] == "kept" else 2):
+        raise CapsuleError(command, "", f"expected {'no argument' if words[0] == 'kept' else 'one id'}; to run a "
+                                        f"program of that name write ./{words[0]} or its whole path")
+    for name, value in invocation.options.items():
+        if value:
+            raise CapsuleError(command, f"--{name}", "is for commands that a sandbox runs")
     if words == ["kept"]:
         try:
             names = sorted(posix.listdir(store))
@@ -195,5 +202,5 @@ def handle(invocation: Invocation) -> int:
                 output.print_out(_line(change))
         trees.remove(place)
     except OSError as err:
-        raise CapsuleError(words[0], err.filename or place, err.strerror or "", errno=err.errno or 0) from err
+        raise CapsuleError(command, err.filename or place, err.strerror or "", errno=err.errno or 0) from err
     return 0

@@ -114,10 +114,26 @@ def test_the_built_in_image_is_this_machine(capsule) -> None:
     assert result.out == "sh\n"
 
 
+def test_a_user_counts_with_the_built_in_image_too(capsule) -> None:
+    assert capsule.call("image", "run", "--user", "nobody", "host", "id", "-u").out == "65534\n"
+    one_line(capsule.call("image", "run", "--user", "nobody-there", "host", "id", rc=FAILS))
+
+
+@pytest.mark.parametrize("words", [("--systemd-cgroup",), ("--cgroup-manager", "disabled"), ("--rootless", "true")])
+def test_a_choice_of_cgroups_is_refused(capsule, words) -> None:
+    for command in (("image", "run", "host"), ("sandbox",), ("sandbox", "--json")):
+        assert "not built yet" in one_line(capsule.call(*words, *command, "true", rc=FAILS))
+
+
+def test_a_tmpfs_of_mount_may_be_read_only(image) -> None:
+    assert "Read-only" in image("touch /x/made", flags=("-u", "0", "--mount", "type=tmpfs,target=/x,ro"), rc=FAILS).err
+
+
 @pytest.mark.parametrize("flags", [
     ("-d",), ("-p", "80:80"), ("--restart", "always"), ("--init",), ("--link", "a:b"), ("--device", "/dev/fuse"),
     ("--health-cmd", "true"), ("-v", "named:/data"), ("--network", "lan"), ("--security-opt", "label=off"),
-    ("--mount", "type=volume,target=/x"),
+    ("--mount", "type=volume,target=/x"), ("--mount", "type=tmpfs,source=/etc,target=/x"),
+    ("--mount", "source=/etc,target=/x,tmpfs-size=1m"),
 ])
 def test_what_is_not_built_is_refused(image, capsule, flags) -> None:
     one_line(image("true", flags=flags, rc=FAILS))
@@ -127,6 +143,9 @@ def test_what_is_not_built_is_refused(image, capsule, flags) -> None:
 @pytest.mark.parametrize(("flags", "text"), [
     (("-u", "nobody-there"), "nobody-there"), (("--cpus", "x"), "expected a number"), (("-m", "x"), "memory"),
     (("-v", "/nonexistent-path:/x"), "no such file"), (("-v", "/tmp:relative"), "absolute"),
+    (("-v", "/tmp:/x:ro,rw"), "both"), (("--mount", "source=/tmp,target=/x,ro=yes"), "ro=true"),
+    (("--cap-drop", "NET_RAWW"), "no capability"), (("--cap-add", "NET_RAWW"), "no capability"),
+    (("-e", ""), "NAME=VALUE"), (("--hostname", "a b"), "invalid host name"),
 ])
 def test_bad_input_is_refused_before_anything_is_made(image, capsule, flags, text) -> None:
     assert text in one_line(image("true", flags=flags, rc=FAILS))

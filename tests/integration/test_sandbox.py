@@ -182,11 +182,20 @@ def test_a_killed_sandbox_leaves_what_delete_removes(sandbox) -> None:
     (("--memory", "lots"), "lots"),
     (("--cpus", "none"), "expected a number"),
     (("--timeout", "soon"), "expected seconds"),
+    (("--rw", "/tmp", "--ro", "/tmp"), "--rw as well"),
 ])
 def test_bad_input_is_refused_before_anything_is_made(sandbox, flags, text) -> None:
     for more in ((), ("--keep",)):
         assert text in one_line(sandbox("true", flags=(*flags, *more), rc=FAILS))
     assert sandbox.runtime.ids() == [] and sandbox.kept() == []
+
+
+@pytest.mark.parametrize(("words", "text"), [
+    (("apply",), "expected one id"), (("discard", "a", "b"), "expected one id"), (("kept", "x"), "expected no argument"),
+    (("--rw", "/tmp", "kept"), "--rw"), (("apply", "x"), "is not kept"),
+])
+def test_words_upon_kept_changes_take_what_they_need(sandbox, words, text) -> None:
+    assert text in one_line(sandbox.runtime.call("sandbox", *words, rc=FAILS))
 
 
 def test_an_unknown_program_is_named(sandbox) -> None:
