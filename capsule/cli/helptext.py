@@ -14,9 +14,8 @@ _HELP_OPTION = ("help", ("help", "h"), grammar.FLAG, "", "show help")
 def program_help(program: str, extra: Iterable[tuple[str, str]]) -> str:
     """Return the help of the program; `extra` are (name, summary) of commands outside the grammar."""
     runtime = _summaries(grammar.COMMANDS) + list(extra)
-    groups = [("COMMANDS", runtime)]
-    for part in nouns.ENGINE:
-        groups.append((nouns.table(part).SUMMARY.upper(), _summaries(nouns.table(part).COMMANDS)))
+    engine = [row for part in nouns.ENGINE for row in _summaries(nouns.table(part).COMMANDS)]
+    groups = [("COMMANDS", runtime), *([("COMMANDS OF THE ENGINE", engine)] if engine else [])]
     if nouns.NOUNS:
         groups.append(("MORE COMMANDS BY NOUN", [(noun, nouns.table(noun).SUMMARY) for noun in nouns.NOUNS]))
     return (

@@ -82,7 +82,7 @@ def test_help_of_a_nouns_command(argv, capsys):
 def test_help_of_the_program_groups_commands(capsys):
     assert front.main(["capsule", "help"]) == 0
     out = capsys.readouterr().out
-    assert "\nALL ABOUT BOXES:\n   box  run it\n" in out
+    assert "\nCOMMANDS OF THE ENGINE:\n   box  run it\n" in out
     assert "\nMORE COMMANDS BY NOUN:\n   net  all about net\n" in out
 
 
