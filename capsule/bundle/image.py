@@ -97,7 +97,8 @@ def _capabilities(wish: dict) -> list[str]:
             if name == "CAP_ALL":
                 chosen = list(names.CAPABILITIES) if add else []
             elif name not in names.CAPABILITIES:
-                raise CapsuleError("image run", f"--cap-{'add' if add else 'drop'} {word}", "no capability has that name")
+                option = "--cap-add" if add else "--cap-drop"
+                raise CapsuleError("image run", f"{option} {word}", "no capability has that name")
             elif add and name not in chosen:
                 chosen.append(name)
             elif not add and name in chosen:

@@ -191,8 +191,8 @@ def test_bad_input_is_refused_before_anything_is_made(sandbox, flags, text) -> N
 
 
 @pytest.mark.parametrize(("words", "text"), [
-    (("apply",), "expected one id"), (("discard", "a", "b"), "expected one id"), (("kept", "x"), "expected no argument"),
-    (("--rw", "/tmp", "kept"), "--rw"), (("apply", "x"), "is not kept"),
+    (("apply",), "expected one id"), (("discard", "a", "b"), "expected one id"),
+    (("kept", "x"), "expected no argument"), (("--rw", "/tmp", "kept"), "--rw"), (("apply", "x"), "is not kept"),
 ])
 def test_words_upon_kept_changes_take_what_they_need(sandbox, words, text) -> None:
     assert text in one_line(sandbox.runtime.call("sandbox", *words, rc=FAILS))
