@@ -510,21 +510,34 @@ static ssize_t read_all(int fd, char *data, size_t size)
 	return read(fd, &more, 1) == 0 ? (ssize_t)length : -EFBIG;
 }
 
-ssize_t capsule_openbeneath_read_file(int root_fd, const char *path, char *data, size_t size)
+/* Open what is a regular file at this moment; flags: O_PATH, or what reading takes. */
+static int open_regular(int root_fd, const char *path, int flags)
 {
 	struct stat st;
-	ssize_t result;
-	int fd = capsule_openbeneath_open(root_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0,
-					  CAPSULE_RESOLVE_IN_ROOT);
+	int error, fd = capsule_openbeneath_open(root_fd, path, flags, 0, CAPSULE_RESOLVE_IN_ROOT);
 
 	if (fd < 0)
 		return fd;
-	if (fstat(fd, &st) < 0)
-		result = -errno;
-	else if (!S_ISREG(st.st_mode))
-		result = -EINVAL;
-	else
-		result = read_all(fd, data, size);
+	error = fstat(fd, &st) < 0 ? -errno : 0;
+	if (error == 0 && S_ISREG(st.st_mode))
+		return fd;
+	close_keep(fd);
+	return error < 0 ? error : -EINVAL;
+}
+
+ssize_t capsule_openbeneath_read_file(int root_fd, const char *path, char *data, size_t size)
+{
+	ssize_t result;
+	int fd = open_regular(root_fd, path, O_PATH);
+
+	/* Looked at before it is opened: opening a device, a watchdog's for one, is an act. */
+	if (fd < 0)
+		return fd;
+	close_keep(fd);
+	fd = open_regular(root_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
+		return fd;
+	result = read_all(fd, data, size);
 	close_keep(fd);
 	return result;
 }

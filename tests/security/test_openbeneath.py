@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import random
@@ -258,6 +259,26 @@ def test_a_node_that_is_there_is_left_as_it_is(tree):
             assert caught.value.errno == errno.EEXIST
     finally:
         os.close(fd)
+
+
+def test_read_file_opens_nothing_but_files(tree):
+    """Opening a device is an act: an image could have the host's watchdog as its /etc/passwd."""
+    in_nonblock, in_open = 0o4000, 0x20  # sys/inotify.h
+    libc = ctypes.CDLL(None, use_errno=True)
+    watch_fd = libc.inotify_init1(in_nonblock)
+    fd = os.open(tree, os.O_PATH)
+    try:
+        for name in ("fifo", "a/file"):
+            assert libc.inotify_add_watch(watch_fd, os.fsencode(tree / name), in_open) > 0
+        with pytest.raises(OSError):
+            ob.read_file(fd, "fifo", 9)
+        with pytest.raises(BlockingIOError):
+            os.read(watch_fd, 4096)
+        ob.read_file(fd, "a/file", 9)
+        assert os.read(watch_fd, 4096)
+    finally:
+        os.close(fd)
+        os.close(watch_fd)
 
 
 def test_read_file_takes_regular_files_of_limited_size(tree):
