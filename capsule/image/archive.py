@@ -97,7 +97,9 @@ def _load_oci(store: Store, staging: Staging, directory: Directory, platform, pr
         def make(descriptor: dict = descriptor) -> Made:
             made = adopt(Builder(store.root, staging), directory.blob, descriptor, progress.layer)
             for layer in made.layers:
-                _keep_blob(staging, directory, layer["digest"])
+                # One that the store had was not read here: should the store lose it now, publishing says so.
+                if os.path.isdir(staging.layer_path(layer["chain"])):
+                    _keep_blob(staging, directory, layer["digest"])
             return made
 
         found.append(store.bring(staging, make, _name_of(notes if isinstance(notes, dict) else {})))

@@ -120,7 +120,24 @@ def check_config(document: dict, subject: str, layers: int) -> list[str]:
     for key, kind in (("config", dict), ("history", list)):
         if not isinstance(document.get(key, kind()) or kind(), kind):
             _refuse(subject, f"{key} is of another kind")
+    _check_process(document.get("config") or {}, subject)
     return diff_ids
+
+
+def _check_process(config: dict, subject: str) -> None:
+    """Check the kinds of what says how an image runs; null is as good as absent."""
+    for key in ("Env", "Entrypoint", "Cmd"):
+        words = config.get(key) or []
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            _refuse(subject, f"config.{key} is not a list of texts")
+    for key in ("User", "WorkingDir", "StopSignal"):
+        if not isinstance(config.get(key) or "", str) or isinstance(config.get(key), int):
+            _refuse(subject, f"config.{key} is not a text")
+    for key in ("Labels", "Volumes", "ExposedPorts"):
+        if not isinstance(config.get(key) or {}, dict):
+            _refuse(subject, f"config.{key} is not an object")
+    if not all(isinstance(value, str) for value in (config.get("Labels") or {}).values()):
+        _refuse(subject, "config.Labels has a value that is not a text")
 
 
 def choose(children: list[dict], subject: str, platform: tuple[str, str, str]) -> dict:

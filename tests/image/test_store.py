@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -162,6 +163,10 @@ SPOILED = {
     "too many layers": ({"manifest": {"layers": [{}] * 1001}}, "more than 1000"),
     "wrong diff id": ({"diff_ids": ["sha256:" + "1" * 64]}, "unpacked it is"),
     "too few diff ids": ({"diff_ids": ["sha256:" + "1" * 64] * 2}, "2 diff_ids for 1 layers"),
+    "variables that are a text": ({"config": {"config": {"Env": "PATH=/"}}}, "config.Env"),
+    "a command of numbers": ({"config": {"config": {"Cmd": [1]}}}, "config.Cmd"),
+    "labels that are a list": ({"config": {"config": {"Labels": ["a"]}}}, "config.Labels"),
+    "a user that is a number": ({"config": {"config": {"User": 0}}}, "config.User"),
     "another system": ({"config": {"os": "windows"}}, "not for linux"),
     "foreign layer": ({"manifest": {"layers": [{"mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar",
                                                 "digest": "sha256:" + "a" * 64, "size": 1}]}}, "elsewhere"),
@@ -193,6 +198,20 @@ def test_blobs_that_lie_are_refused(cli: Cli, store: Store, tmp_path: Path, whic
         changed = {"content": data[:-1] + bytes([data[-1] ^ 1]), "longer": data + b" ", "shorter": data[:-1]}
         path.write_bytes(changed[how])
     refused(cli, store, layout)
+
+
+@pytest.mark.parametrize("how", ["content", "gone"])
+def test_a_layer_that_is_here_is_not_taken_from_an_archive(cli: Cli, store: Store, tmp_path: Path, how: str) -> None:
+    layout = Layout(tmp_path / "img")
+    document = layout.image(rootfs())
+    cli("image", "load", data=layout.archive())
+    digest = document["layers"][0]["digest"][7:]
+    if how == "gone":
+        (layout.path / "blobs/sha256" / digest).unlink()
+    else:
+        (layout.path / "blobs/sha256" / digest).write_bytes(b"another")
+    cli("image", "load", data=layout.archive())
+    assert hashlib.sha256((cli.storage / "blobs/sha256" / digest).read_bytes()).hexdigest() == digest
 
 
 def test_indexes_without_end_are_refused(cli: Cli, store: Store, tmp_path: Path) -> None:
