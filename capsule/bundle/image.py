@@ -20,7 +20,8 @@ CAPABILITIES = (
     "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID",
 )  # fmt: skip
 _PIDS = 2048
-_PASSWD_MAX = 1 << 20
+_DIGITS_MAX = 10  # of a user's or a group's number
+_CONTROL = "org.systemd.property."  # annotations that tell systemd what to do: never an image's to give
 
 
 def host_config() -> dict:
@@ -59,7 +60,7 @@ def change(tree: dict, image: dict, wish: dict) -> None:
     process["rlimits"] = []
     tree["hostname"] = wish["hostname"]
     tree["root"]["readonly"] = wish["readonly"]
-    labels = image.get("Labels") or {}
+    labels = {key: value for key, value in (image.get("Labels") or {}).items() if not key.startswith(_CONTROL)}
     tree["annotations"] = {key: value for key, value in {**labels, **wish["labels"]}.items() if key}
     tree["mounts"] += wish["mounts"]
     linux = tree["linux"]
@@ -110,9 +111,9 @@ def user_of(text: str, layers: list[str]) -> dict:
     """Return `process.user` of the image's or the caller's words, "" being root. Raises CapsuleError."""
     fd = _layer_with_passwd(layers)
     if fd < 0:
-        if text and text.replace(":", "").strip("0123456789"):
-            raise ImageError("find user", text, "the image has no /etc/passwd")
         uid, _, gid = text.partition(":")
+        if any([word.strip("0123456789") or len(word) > _DIGITS_MAX for word in (uid, gid)]):
+            raise ImageError("find user", text, "the image has no /etc/passwd")
         return _as_user(int(uid or 0), int(gid or 0), [])
     try:
         uid_found, gid_found = users.parse_user(fd, text or "0")
