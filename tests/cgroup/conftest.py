@@ -45,6 +45,9 @@ def driven(capsule: Runtime) -> Callable[[str], Runtime]:
     def choose(driver: str) -> Runtime:
         if driver == "systemd":
             capsule.argv.append("--systemd-cgroup")
+            if world.user() != "root":
+                # The user manager is found by it, and calls of the kit have no environment but PATH.
+                capsule.argv[:0] = ["env", f"XDG_RUNTIME_DIR={os.environ['XDG_RUNTIME_DIR']}"]
         return capsule
     return choose
 
