@@ -2,7 +2,7 @@
 
 Calls are found by binary search over ranges of numbers; a range's answer is a SECCOMP_RET_* value, or
 (rules, otherwise), where rules are ((conditions, SECCOMP_RET_*), ...) and the first whose conditions all hold
-answers. Rules are never merged: docs/decisions/seccomp-code.md says what merging gets wrong.
+answers. Rules are never merged: docs/decisions/0004-seccomp-code.md says what merging gets wrong.
 """
 
 from __future__ import annotations
