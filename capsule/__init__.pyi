@@ -1,5 +1,6 @@
 from capsule.client.container import Container as Container
 from capsule.client.factory import Factory as Factory
+from capsule.client.network import Endpoint as Endpoint, Network as Network
 from capsule.client.process import Process as Process
 from capsule.client.session import ProcessHandle as ProcessHandle
 from capsule.client.status import ContainerStatus as ContainerStatus
@@ -21,6 +22,8 @@ from capsule.errors import (
     StateError as StateError,
     Unsupported as Unsupported,
 )
+from capsule.network.driver import NetworkDriver as NetworkDriver
+from capsule.network.ipam import IPAM as IPAM
 from capsule.spec.load import load_config as load_config
 from capsule.spec.model import Config as Config
 from capsule.state.record import StateStorage as StateStorage
