@@ -41,14 +41,21 @@ class Host:
         )
 
 
+def hold(place: str, id: str, *, alone: bool = True) -> int:
+    """Lock what a sandbox keeps, `alone` or while it runs; returns the descriptor. Raises StateError, OSError."""
+    fd = trees.open_directory(place)
+    try:
+        proc.flock(fd, (proc.LOCK_EX if alone else proc.LOCK_SH) | proc.LOCK_NB)
+    except BlockingIOError as err:
+        posix.close(fd)
+        raise StateError("take the changes of", id, "it still runs, or they are being applied") from err
+    return fd
+
+
 def apply(place: str, meta: dict) -> list[Change]:
     """Make the changes of the sandbox kept in `place`; returns them. Raises CapsuleError, StateError."""
-    lock_fd = trees.open_directory(place)
+    lock_fd = hold(place, meta["id"])
     try:
-        try:
-            proc.flock(lock_fd, proc.LOCK_EX | proc.LOCK_NB)
-        except BlockingIOError as err:
-            raise StateError("apply", meta["id"], "another apply of it is at work") from err
         host = Host()
         try:
             todo = _checked(place, lock_fd, meta, host)

@@ -60,12 +60,13 @@ def run(invocation: Invocation) -> int:
     place = f"{store_of(invocation)}/{cmd_sandbox.new_id()}"
     id = place.rpartition("/")[2]
     layered = options["diff"] or options["keep"]
-    account = None
+    account, lock_fd = None, -1
     try:
         if layered:
             # For us alone: its layers have the modes of what they lie over, and set-user-ID files of its own making.
             trees.make(place)
             trees.make(place + "/upper0")
+            lock_fd = applying.hold(place, id, alone=False)
         began = time.monotonic_ns()
         status = _run_child(invocation, place)
         account = _account(root, id, status, time.monotonic_ns() - began)
@@ -85,6 +86,8 @@ def run(invocation: Invocation) -> int:
         raise CapsuleError("sandbox", err.filename or place, err.strerror or "", errno=err.errno or 0) from err
     finally:
         verbs.delete(root, id, force=True)
+        if lock_fd >= 0:
+            posix.close(lock_fd)
         if not options["keep"] or account is None or account["reason"] == "error":
             trees.remove(place)
     return status
@@ -105,12 +108,23 @@ def _keep(place: str, found: list) -> None:
         posix.close(fd)
 
 
+def _global_words(values: dict) -> list[str]:
+    """Return the global options that tell where records go."""
+    words = ["--debug"] if values["debug"] else []
+    if values["log"]:
+        words += ["--log", absolute(values["log"])]
+    if values["log_format"]:
+        words += ["--log-format", values["log_format"]]
+    return words
+
+
 def _run_child(invocation: Invocation, place: str) -> int:
     """Run the sandbox itself and return its exit status; signals are passed on."""
     from capsule.cli import cmd_sandbox
 
     options = invocation.options
-    words = ["sandbox"]
+    words = _global_words(invocation.globals)
+    words.append("sandbox")
     for name in ("rw", "ro", "env"):
         for value in options[name]:
             words += [f"--{name}", value]
@@ -200,7 +214,11 @@ def handle(invocation: Invocation) -> int:
         if words[0] == "apply":
             for change in applying.apply(place, meta):
                 output.print_out(_line(change))
-        trees.remove(place)
+        lock_fd = applying.hold(place, id)
+        try:
+            trees.remove(place)
+        finally:
+            posix.close(lock_fd)
     except OSError as err:
         raise CapsuleError(command, err.filename or place, err.strerror or "", errno=err.errno or 0) from err
     return 0

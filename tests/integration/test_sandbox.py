@@ -125,6 +125,35 @@ def test_apply_makes_the_changes(sandbox) -> None:
     assert sandbox.kept() == []
 
 
+@pytest.mark.parametrize("verb", ["apply", "discard"])
+def test_changes_of_a_sandbox_that_runs_are_left_to_it(sandbox, verb) -> None:
+    reading, writing = os.pipe()
+    try:
+        script = "echo x > file; echo ready; read word"
+        running = sandbox.runtime.spawn("sandbox", "--keep", "--", "/bin/sh", "-c", script, stdin=reading,
+                                        cwd=sandbox.project)
+        running.wait_output("ready")
+        (id,) = sandbox.kept()
+        assert "it still runs" in one_line(sandbox.runtime.call("sandbox", verb, id, rc=FAILS))
+        os.write(writing, b"go\n")
+        running.wait()
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert sandbox.kept() == [id] and not (sandbox.project / "file").exists()
+    sandbox.apply()
+    assert (sandbox.project / "file").read_text() == "x\n"
+
+
+@pytest.mark.parametrize("flag", [(), ("--diff",), ("--keep",)])
+def test_failures_are_recorded_where_the_caller_says(sandbox, tmp_path, flag) -> None:
+    log = tmp_path / "log"
+    sandbox.runtime.call("--log", log, "--log-format", "json", "sandbox", *flag, "--", "/nonexistent", rc=FAILS,
+                         cwd=sandbox.project)
+    assert any(json.loads(line)["level"] == "error" for line in log.read_text().splitlines())
+    assert sandbox.kept() == []
+
+
 @pytest.mark.parametrize(("script", "meanwhile", "cause"), [
     ("echo x > file", lambda p: (p / "file").write_text("host's\n"), "changed meanwhile"),
     ("rm file", lambda p: (p / "file").write_text("host's\n"), "changed meanwhile"),
