@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import queue
@@ -200,6 +201,7 @@ def make_diff(staging: Staging, name: str) -> str:
     os.chmod(path, 0o755)  # what an image has whose layer does not tell of its root; original's defect I5
     try:
         os.removexattr(path, "system.posix_acl_default")  # or it would change the modes of all that is made below
-    except OSError:
-        pass
+    except OSError as err:
+        if err.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
+            raise
     return path

@@ -7,11 +7,10 @@ on v2 a list that it cannot express is left to our program alone.
 
 from __future__ import annotations
 
-import posix
-
 from capsule import log
 from capsule.cgroups.v1 import devices as rules_of
 from capsule.errors import Unsupported
+from capsule.linux import mountinfo
 
 ALLOW = "a(ss)"
 
@@ -34,7 +33,7 @@ def properties(rules: list[dict], *, v2: bool, devices_text: str | None = None) 
         if exceptions and not v2:
             log.warning("systemd cannot deny single devices: after a daemon-reload all are allowed")
         return _open()
-    groups = device_groups(read_devices() if devices_text is None else devices_text)
+    groups = device_groups(mountinfo.read_text("/proc/devices") if devices_text is None else devices_text)
     allowed, lost = [], []
     for key, access in exceptions.items():
         pattern = _pattern(key, groups)
@@ -80,15 +79,3 @@ def device_groups(text: str) -> dict[tuple[str, int], str]:
         if len(words) == 2 and words[0].isdigit() and kind and not set(words[1]) & set("/*?["):
             groups.setdefault((kind, int(words[0])), words[1])
     return groups
-
-
-def read_devices() -> str:
-    """Return the text of /proc/devices."""
-    fd = posix.open("/proc/devices", posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        data = b""
-        while more := posix.read(fd, 1 << 16):
-            data += more
-    finally:
-        posix.close(fd)
-    return data.decode("ascii", "replace")
