@@ -11,6 +11,7 @@ from capsule.linux import namespaces
 
 RUNTIME_ROOT = "/run/capsule"
 SYSTEM_STORAGE = "/var/lib/capsule/storage"  # of images
+_CONTAINERS = "containers"  # beside the images
 
 
 def absolute(path: str) -> str:
@@ -97,3 +98,9 @@ def storage_root(invocation: Invocation) -> str:
     data = posix.environ.get(b"XDG_DATA_HOME", b"").decode("utf-8", "surrogateescape")
     home = posix.environ.get(b"HOME", b"").decode("utf-8", "surrogateescape")
     return (data if data.startswith("/") else f"{home}/.local/share") + "/capsule/storage"
+
+
+def containers_root(invocation: Invocation) -> str:
+    """Return the directory of the engine's containers: beside that of the images, `.containers` below a --root."""
+    parent, _, name = storage_root(invocation).rpartition("/")
+    return f"{parent}/{'.' if name.startswith('.') else ''}{_CONTAINERS}"

@@ -32,7 +32,6 @@ END = "end.json"  # how a container ended that is kept; its relay writes it
 FAILURES = ".failures"  # beside the containers, see capsule.state.failures
 END_SLOTS = 127
 
-_TEMPORARY = "state.json."  # prefix of the names that save() writes before it renames
 _READ_CHUNK = 1 << 18
 
 
@@ -187,12 +186,19 @@ class Entry:
 
     def save(self, storage: StateStorage) -> None:
         """Replace the record in one step: another process reads the old one or the new one."""
-        name = f"{_TEMPORARY}{posix.getpid()}.{time.time_ns()}"
+        self.replace(RECORD, storage.to_bytes())
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Replace a file of the directory in one step.
+
+        Raises StateError.
+        """
+        temporary = f"{name}.{posix.getpid()}.{time.time_ns()}"
         try:
-            self._write_new(name, storage.to_bytes())
-            posix.rename(name, RECORD, src_dir_fd=self.dir_fd, dst_dir_fd=self.dir_fd)
+            self._write_new(temporary, data)
+            posix.rename(temporary, name, src_dir_fd=self.dir_fd, dst_dir_fd=self.dir_fd)
         except OSError as err:
-            self._unlink(name)
+            self._unlink(temporary)
             raise StateError("save record of container", self.id, errno=err.errno) from err
 
     def journal_add(self, kind: str, *values: str | int) -> None:
