@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from . import leaks, process
 from .payload import parse_mountinfo
@@ -88,7 +89,7 @@ def start(layout: str) -> Iterator[Box]:
             if not unified and (top / knob).exists():
                 (top / knob).write_text(Path(point, knob).read_text(encoding="ascii"), encoding="ascii")
         joins.append(str(top / ("cgroup.procs" if unified else "tasks")))
-    with tempfile.TemporaryDirectory(prefix=f"{MARK}-") as directory, open(f"/tmp/{name}.log", "wb") as log:
+    with tempfile.TemporaryDirectory(prefix=f"{MARK}-") as directory, tempfile.TemporaryFile() as log:
         popen = subprocess.Popen(
             ["sh", "-c", _JOIN, "sh", *joins, "--", "setpriv", "--pdeathsig", "KILL",
              "unshare", *_NAMESPACES, "--fork", "--kill-child",
@@ -96,7 +97,7 @@ def start(layout: str) -> Iterator[Box]:
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         process.own(popen.pid)
         try:
-            yield _wait_for(popen, layout, tops, places)
+            yield _wait_for(popen, layout, tops, places, log)
         finally:
             for pid in process.children(popen.pid):
                 os.kill(pid, 9)  # the first of its pid namespace: with it go all
@@ -106,7 +107,8 @@ def start(layout: str) -> Iterator[Box]:
                 wait_until(lambda top=top: _remove(top), 30, f"removal of {top}")
 
 
-def _wait_for(popen: subprocess.Popen, layout: str, tops: list[Path], places: list[tuple[str, bool]]) -> Box:
+def _wait_for(popen: subprocess.Popen, layout: str, tops: list[Path], places: list[tuple[str, bool]],
+              log: IO[bytes]) -> Box:
     wait_until(lambda: process.children(popen.pid) or popen.poll() is not None, 60, "systemd in its namespaces")
     pid = process.children(popen.pid)[0]
     joins = []
@@ -120,7 +122,7 @@ def _wait_for(popen: subprocess.Popen, layout: str, tops: list[Path], places: li
     box = Box(layout, ["sh", "-c", _ENTER, "sh", str(pid), *joins, "--"])
 
     def is_up() -> bool:
-        assert popen.poll() is None, Path(f"/tmp/{MARK}-{os.getpid()}-{layout}.log").read_text(encoding="utf-8")
+        assert popen.poll() is None, os.pread(log.fileno(), 1 << 20, 0).decode("utf-8", "replace")
         state = subprocess.run([*box.prefix, "systemctl", "is-system-running"], stdout=subprocess.PIPE, text=True,
                                check=False)
         return state.stdout.strip() in ("running", "degraded")
