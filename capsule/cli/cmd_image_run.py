@@ -128,8 +128,9 @@ def _env(options: dict) -> list[str]:
 def _resources(options: dict) -> dict:
     found: dict = {}
     if options["memory"]:
-        limit = quantities.size("--memory", options["memory"])
-        found["memory"] = {"limit": limit, "swap": limit}
+        limit = quantities.limit("--memory", options["memory"])
+        if limit:
+            found["memory"] = {"limit": limit, "swap": limit}
     if options["cpus"] or options["cpushare"]:
         found["cpu"] = {}
     if options["cpus"]:

@@ -34,6 +34,11 @@ def size(option: str, text: str) -> int:
     return value
 
 
+def limit(option: str, text: str) -> int:
+    """Read a limit in bytes as people give it: 0, as -1, is none and reads as 0. Raises CapsuleError."""
+    return max(size(option, text), 0)
+
+
 def cpus(command: str, text: str) -> int:
     """Return the CFS quota of a number of processors, in microseconds of a period of 100 ms. Raises CapsuleError."""
     whole, _, fraction = text.partition(".")

@@ -109,6 +109,10 @@ def test_limits_are_set(image, capsule) -> None:
     running.wait()
 
 
+def test_no_limit_of_memory_may_be_asked_for(image) -> None:
+    assert image("echo up", flags=("-m", "0")).out == "up\n"
+
+
 def test_the_built_in_image_is_this_machine(capsule) -> None:
     result = capsule.call("image", "runc", "host", "sh", "-c", "echo $0; test -e /etc/shadow", rc=1)
     assert result.out == "sh\n"
