@@ -14,18 +14,19 @@ from capsule.cli.time_limits import milliseconds
 from capsule.errors import CapsuleError, Unsupported, errno_text
 from capsule.spec.load import build_config
 
-INNER = b"CAPSULE_SANDBOX"  # of the run that sandbox_ending starts: the directory of its upper layers
 _KILL_AFTER_MS = 2000
 
 
 def run(invocation: Invocation) -> int:
     """Run the command; its status is ours."""
     words, options = invocation.positionals, invocation.options
+    if invocation.command == "_sandbox":
+        return start(invocation, words.pop(0))
     if words[0] in ("apply", "discard", "kept"):
         from capsule.cli import sandbox_ending
 
         return sandbox_ending.handle(invocation)
-    if INNER not in posix.environ and (options["diff"] or options["keep"] or options["json"]):
+    if options["diff"] or options["keep"] or options["json"]:
         from capsule.cli import sandbox_ending
 
         wish_of(invocation)  # bad input ends here, before anything is made
@@ -33,10 +34,13 @@ def run(invocation: Invocation) -> int:
     return start(invocation)
 
 
-def start(invocation: Invocation) -> int:
-    """Become the sandbox's relay; returns only where that fails."""
+def start(invocation: Invocation, place: str = "") -> int:
+    """Become the sandbox's relay; returns only where that fails.
+
+    `place` is named by sandbox_ending: the last part is the id of the sandbox, whose record stays, and what is in it
+    are its upper layers.
+    """
     wish = wish_of(invocation)
-    place = posix.environ.get(INNER, b"").decode("utf-8", "surrogateescape")
     id = place.rpartition("/")[2] or new_id()
     keep = bool(place)
     if place and posix.access(place + "/upper0", posix.F_OK):
@@ -83,7 +87,7 @@ def wish_of(invocation: Invocation) -> host.Wish:
     if options["memory"]:
         from capsule.cli import quantities
 
-        wish.memory = quantities.size("--memory", options["memory"])
+        wish.memory = quantities.limit("--memory", options["memory"])
     if options["cpus"]:
         from capsule.cli import quantities
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import click
 from click.shell_completion import get_completion_class
 
-from capsule.cli import grammar, helptext, nouns, output
+from capsule.cli import completing, grammar, helptext, nouns, output
 from capsule.cli.main import perform
 from capsule.cli.scanner import Invocation
 from capsule.cli.spelling import nearest, to_click
@@ -52,14 +52,23 @@ class Verb(click.Command):
     def __init__(self, command: tuple, *, hidden: bool = False) -> None:
         self.grammar = command
         params: list[click.Parameter] = [_option(option) for option in command[6]]
-        params.append(click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED))
+        params.append(click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED, shell_complete=self._complete))
         super().__init__(
             command[0].rpartition(" ")[2], params=params, callback=_build_invocation, help=command[5], hidden=hidden,
             context_settings={"allow_interspersed_args": command[3], **_KEYWORDS},
         )
 
     def parse_args(self, ctx, args):
-        return super().parse_args(ctx, to_click(ctx, list(args), self.grammar[6], mixed=self.grammar[3]))
+        try:
+            words = to_click(ctx, list(args), self.grammar[6], mixed=self.grammar[3])
+        except click.UsageError:
+            if not ctx.resilient_parsing:
+                raise
+            words = list(args)  # a line that somebody is still writing
+        return super().parse_args(ctx, words)
+
+    def _complete(self, ctx, _param, incomplete):
+        return completing.arguments(self.grammar, ctx.find_root().params, ctx.params.get("arguments") or (), incomplete)
 
     def get_help(self, ctx):
         return helptext.command_help(ctx.find_root().info_name or "capsule", self.grammar).rstrip("\n")
@@ -91,6 +100,9 @@ class Noun(click.Group):
     def get_command(self, ctx, cmd_name):
         return super().get_command(ctx, self.table.ALIASES.get(cmd_name, cmd_name))
 
+    def list_commands(self, ctx):
+        return sorted([*self.commands, *self.table.ALIASES])
+
     def resolve_command(self, ctx, args):
         if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
             raise UnknownCommand(f"{self.name} {args[0]}", ctx,
@@ -114,20 +126,32 @@ class Program(click.Group):
         for command in grammar.HIDDEN_COMMANDS:
             self.add_command(Verb(command, hidden=True))
         for part in nouns.ENGINE:
-            for command in nouns.table(part).COMMANDS:
+            table = nouns.table(part)
+            for command in table.COMMANDS:
                 self.add_command(Verb(command))
+            for command in getattr(table, "HIDDEN", ()):
+                self.add_command(Verb(command, hidden=True))
         for name in nouns.NOUNS:
             self.add_command(Noun(name))
         for extra in (show_help, completion, man):
             self.add_command(extra)
 
     def parse_args(self, ctx, args):
-        return super().parse_args(ctx, to_click(ctx, list(args), grammar.GLOBAL_OPTIONS, mixed=False))
+        try:
+            words = to_click(ctx, list(args), grammar.GLOBAL_OPTIONS, mixed=False)
+        except click.UsageError:
+            if not ctx.resilient_parsing:
+                raise
+            words = list(args)
+        return super().parse_args(ctx, words)
 
     def get_command(self, ctx, cmd_name):
         found = super().get_command(ctx, "help" if cmd_name == "h" else cmd_name)
         command = nouns.find(cmd_name) if found is None else None
         return found if command is None else super().get_command(ctx, command[0])
+
+    def list_commands(self, ctx):
+        return sorted([*self.commands, *[alias for part in nouns.ENGINE for alias in nouns.table(part).ALIASES]])
 
     def resolve_command(self, ctx, args):
         if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
@@ -145,7 +169,7 @@ class Program(click.Group):
 
 
 @click.command("help", help="show help of a command", add_help_option=False)
-@click.argument("words", nargs=-1)
+@click.argument("words", nargs=-1, shell_complete=completing.pages)
 @click.pass_context
 def show_help(ctx: click.Context, words: tuple[str, ...]) -> int:
     """Print the help of the program, of a noun or of a command."""
@@ -174,16 +198,21 @@ def completion(ctx: click.Context, shell: str) -> int:
 
 
 @click.command(help="print a man page as roff", context_settings=_KEYWORDS)
-@click.argument("words", nargs=-1)
+@click.argument("words", nargs=-1, shell_complete=completing.pages)
 @click.pass_context
 def man(ctx: click.Context, words: tuple[str, ...]) -> int:
-    """Print the man page of the program or of a command."""
+    """Print the man page of the program, of a noun or of a command."""
     root = ctx.find_root()
+    program = root.info_name or "capsule"
     name = " ".join(words)
-    command = grammar.find_command(name) if name else None
-    if name and command is None:
-        raise UnknownCommand(name, root, [each[0] for each in helptext.every_command()])
-    click.echo(helptext.man_page(root.info_name or "capsule", command), nl=False)
+    if name in nouns.NOUNS:
+        page = helptext.noun_man_page(program, name, nouns.table(name))
+    else:
+        command = grammar.find_command(name) if name else None
+        if name and command is None:
+            raise UnknownCommand(name, root, [*nouns.NOUNS, *[each[0] for each in helptext.every_command()]])
+        page = helptext.man_page(program, command)
+    click.echo(page, nl=False)
     return 0
 
 

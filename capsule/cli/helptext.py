@@ -69,11 +69,31 @@ def man_page(program: str, command: tuple | None) -> str:
     for names, text in _option_rows(grammar.GLOBAL_OPTIONS if command is None else command[6]):
         lines += [".TP", f".B {_roff(names)}", _roff(text)]
     if command is None:
-        lines.append(".SH COMMANDS")
-        for each in every_command():
-            page = f"{program}-{each[0].replace(' ', '-')}"
-            lines += [".TP", f".BR {_roff(page)} (8)", _roff(each[5])]
+        lines += [".SH COMMANDS", *_references(program, every_command())]
     return "\n".join(lines) + "\n"
+
+
+def noun_man_page(program: str, noun: str, table) -> str:
+    """Return the man page of a noun: where its commands have theirs."""
+    title = f"{program}-{noun}"
+    lines = [
+        f'.TH "{_roff(title.upper())}" 8 "" "capsule {VERSION}"',
+        ".SH NAME", f"{_roff(title)} \\- {_roff(table.SUMMARY)}",
+        ".SH SYNOPSIS", f".B {_roff(f'{program} {noun}')}", "command [options] [arguments...]",
+        ".SH COMMANDS", *_references(program, table.COMMANDS),
+    ]
+    for alias, verb in table.ALIASES.items():
+        lines += [".TP", f".B {_roff(alias)}", f"the same as {_roff(verb)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _references(program: str, commands: Iterable[tuple]) -> list[str]:
+    """Return the lines of a man page that name commands' own pages."""
+    lines = []
+    for command in commands:
+        page = f"{program}-{command[0].replace(' ', '-')}"
+        lines += [".TP", f".BR {_roff(page)} (8)", _roff(command[5])]
+    return lines
 
 
 def _summaries(commands: Iterable[tuple]) -> list[tuple[str, str]]:

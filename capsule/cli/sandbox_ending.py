@@ -120,20 +120,17 @@ def _global_words(values: dict) -> list[str]:
 
 def _run_child(invocation: Invocation, place: str) -> int:
     """Run the sandbox itself and return its exit status; signals are passed on."""
-    from capsule.cli import cmd_sandbox
-
     options = invocation.options
     words = _global_words(invocation.globals)
-    words.append("sandbox")
+    words.append("_sandbox")
     for name in ("rw", "ro", "env"):
         for value in options[name]:
             words += [f"--{name}", value]
     for name in ("net", "memory", "cpus", "timeout"):
         if options[name]:
             words += [f"--{name}", options[name]]
-    argv = verbs.launcher_argv(runtime_root(invocation), *words, "--", *invocation.positionals)
+    argv = verbs.launcher_argv(runtime_root(invocation), *words, "--", place, *invocation.positionals)
     env = [name + b"=" + value for name, value in posix.environ.items()]
-    env.append(cmd_sandbox.INNER + b"=" + place.encode("utf-8", "surrogateescape"))
     mask = sum([1 << number - 1 for number in (*_FORWARDED, _CHLD)])
     proc.block_signals(mask)
     signal_fd = proc.signalfd(mask)

@@ -89,3 +89,10 @@ def test_help_of_the_program_groups_commands(capsys):
 def test_man_page_of_a_nouns_command(capsys):
     assert front.main(["capsule", "man", "net", "create"]) == 0
     assert capsys.readouterr().out.startswith('.TH "CAPSULE\\-NET\\-CREATE"')
+
+
+def test_man_page_of_a_noun_names_the_pages_of_its_commands(capsys):
+    assert front.main(["capsule", "man", "net"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith('.TH "CAPSULE\\-NET"')
+    assert ".BR capsule\\-net\\-create (8)\nmake one" in out and ".B ls\nthe same as list" in out

@@ -1,8 +1,9 @@
 """The commands for people, beyond an OCI runtime's: nouns with commands of their own, and the engine's verbs.
 
 A noun's table is the module of its name here: `SUMMARY`, `ALIASES` (further name to command) and `COMMANDS`, tuples
-as in grammar.py whose name is the full one ("network create"). `ENGINE` lists modules of the same form whose commands
-stand beside the runtime's. Nothing of this is loaded for a command of the runtime.
+as in grammar.py whose name is the full one ("network create"); `HIDDEN`, if there are any, those that are not for
+people. `ENGINE` lists modules of the same form whose commands stand beside the runtime's. Nothing of this is loaded for
+a command of the runtime.
 
 The scanner runs only the commands of `LINKED`, whose modules the launcher has; the others it leaves to the front.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 NOUNS: tuple[str, ...] = ("image", "network", "system")
 ENGINE: tuple[str, ...] = ("sandbox", "port")
-LINKED: frozenset[str] = frozenset({"image run", "network connect", "network disconnect", "sandbox"})
+LINKED: frozenset[str] = frozenset({"image run", "network connect", "network disconnect", "sandbox", "_sandbox"})
 
 
 def table(noun: str):
@@ -39,7 +40,7 @@ def names(part: str) -> list[str]:
 def _find_in(part: str, prefix: str, verb: str) -> tuple | None:
     tables = table(part)
     full = prefix + tables.ALIASES.get(verb, verb)
-    for command in tables.COMMANDS:
+    for command in (*tables.COMMANDS, *getattr(tables, "HIDDEN", ())):
         if command[0] == full:
             return command
     return None
