@@ -2,6 +2,9 @@
 PYTHON_OF_TREE = .venv/bin/python
 SETUP = $(PYTHON_OF_TREE) -W ignore setup.py -q
 PYTEST = $(PYTHON_OF_TREE) -m pytest
+# Workers that share the tests, each in namespaces of its own (tests/helpers/apart.py).
+WORKERS ?= $(shell nproc)
+PYTEST_PARALLEL = $(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 ARGS ?=
 
 ifdef CI
@@ -31,10 +34,10 @@ build-test: bootstrap-tests ## build, with the test variants: capsule-stop, caps
 	@$(SETUP) build_launcher --flavours=capsule,capsule-stop,capsule-noseal
 
 test: build-test ## run the tests (as root: all; otherwise those that need no root); ARGS="-k word"
-	@$(PYTEST) $(ARGS)
+	@$(PYTEST_PARALLEL) $(ARGS)
 
 test-unit: build ## run the tests that need neither root nor containers
-	@$(PYTEST) tests/unit tests/repo $(ARGS)
+	@$(PYTEST_PARALLEL) tests/unit tests/repo $(ARGS)
 
 test-all: build-test ## run everything there is: stress, fuzzing, sanitizers, each Python, engines; ARGS="STEP ..."
 	@$(PYTHON_OF_TREE) tools/test-all $(ARGS)

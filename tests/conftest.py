@@ -15,7 +15,7 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
-from helpers import budget, combos, payload as payloads, process, requires as requirements  # noqa: E402 - the path comes first
+from helpers import apart, budget, combos, payload as payloads, process, requires as requirements  # noqa: E402 - the path comes first
 from helpers.bundle import Bundle  # noqa: E402 - the path comes first
 from helpers.leaks import SESSION, Snapshot  # noqa: E402 - the path comes first
 from helpers.runtime import Runtime  # noqa: E402 - the path comes first
@@ -33,6 +33,7 @@ _numbers = itertools.count(1)
 def pytest_configure(config: pytest.Config) -> None:
     for line in MARKERS:
         config.addinivalue_line("markers", line)
+    apart.keep(config)
     budget.register()
     combos.register(config)
     process.become_subreaper()
@@ -44,6 +45,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
               and combos.fits(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen
+    apart.longest_first(items)
     name = os.path.basename(requirements.binary()[0])
     for item in items:
         for mark in item.iter_markers("rival"):

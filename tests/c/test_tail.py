@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.ordinary import let_in
 from helpers.payload import public_payload
 from helpers.wait import wait_until
 from tail_kit import (
@@ -165,10 +166,7 @@ def test_preserved_descriptors_keep_their_numbers_and_ours_leave_their_range(pay
 @pytest.fixture
 def private(tmp_path) -> Path:
     """A directory that only uid 1000 may enter, below directories that everybody may."""
-    parent = tmp_path
-    while parent != Path("/tmp") and parent != Path("/"):
-        parent.chmod(0o755)
-        parent = parent.parent
+    let_in(tmp_path)
     path = tmp_path / "private"
     path.mkdir(mode=0o700)
     os.chown(path, 1000, 1000)

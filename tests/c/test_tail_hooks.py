@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.ordinary import let_in
 from helpers.payload import public_payload
 from helpers.wait import wait_until
 from tail_kit import ALLOW, EXECUTED, KILL, START, Tail, bpf, init_plan, message
@@ -29,10 +30,7 @@ def payload() -> Iterator[bytes]:
 @pytest.fixture
 def shared(tmp_path) -> Path:
     """A directory that every user may reach and write."""
-    parent = tmp_path
-    while parent != Path("/tmp") and parent != Path("/"):
-        parent.chmod(0o755)
-        parent = parent.parent
+    let_in(tmp_path)
     tmp_path.chmod(0o777)
     return tmp_path
 

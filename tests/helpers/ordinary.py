@@ -18,6 +18,13 @@ FILES = ("passwd", "group", "subuid", "subgid")
 _SETPRIV = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups", "--inh-caps=-all", "--"]
 
 
+def let_in(path: Path) -> None:
+    """Let every user search a temporary directory, and what pytest made above it for root alone."""
+    while path.parent != path and path != Path("/tmp"):
+        path.chmod(0o755)
+        path = path.parent
+
+
 class User:
     """The user's files below `place` (a directory that others may search) and the words that make a call its own."""
 

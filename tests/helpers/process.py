@@ -57,12 +57,25 @@ def all_pids() -> list[int]:
 
 
 def children(parent: int) -> list[int]:
-    """Return the children of a process, zombies included, by asking every process for its parent."""
-    found = []
-    for pid in all_pids():
-        facts = stat(pid)
-        if facts and facts[2] == parent:
-            found.append(pid)
+    """Return the children of a process, zombies included (proc_pid_task(5), children)."""
+    found: list[int] = []
+    try:
+        for task in os.listdir(f"/proc/{parent}/task"):
+            with open(f"/proc/{parent}/task/{task}/children", encoding="ascii") as file:
+                found += [int(word) for word in file.read().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # the process, or one of its threads, has ended
+    return found
+
+
+def descriptors(pid: int | str) -> dict[str, str]:
+    """Return what the open file descriptors of a process lead to, by number."""
+    found = {}
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found[name] = os.readlink(f"/proc/{pid}/fd/{name}")
+        except FileNotFoundError:
+            pass  # closed since; of this process: the fd of this very listing
     return found
 
 

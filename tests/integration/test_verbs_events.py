@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
+from helpers import process
 from helpers.requires import requires
 from helpers.runtime import FAILS
 from helpers.wait import wait_until
@@ -96,8 +96,7 @@ def test_lack_of_memory_is_told(capsule, bundle):
 def wait_for_watch(running) -> None:
     """Wait until the runtime holds the eventfd that it gave to the kernel."""
     def watches() -> bool:
-        base = f"/proc/{running.pid}/fd"
-        return any("eventfd" in os.readlink(f"{base}/{name}") for name in os.listdir(base))
+        return any("eventfd" in target for target in process.descriptors(running.pid).values())
 
     wait_until(watches, 20, "the watch of the memory")
 

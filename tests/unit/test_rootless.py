@@ -7,6 +7,7 @@ import errno
 import os
 
 import pytest
+from helpers.ordinary import let_in
 from helpers.requires import requires
 
 from capsule._ext import openbeneath
@@ -162,8 +163,7 @@ def tree(tmp_path):
     for name in ("a/mine", "a/mine/own"):
         os.chown(tmp_path / name, NOBODY, NOBODY)
         os.chown(tmp_path / name / "cgroup.procs", NOBODY, NOBODY)
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
+    let_in(tmp_path)
     return tmp_path
 
 
