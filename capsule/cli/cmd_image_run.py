@@ -17,7 +17,7 @@ from capsule.image import lookup
 from capsule.spec.load import build_config, read_file
 
 BUILT_IN = "host"
-_UNBUILT = ("detach", "publish", "restart", "init", "link", "device", "health_cmd")
+_UNBUILT = ("detach", "restart", "init", "device", "health_cmd")
 _KILL_AFTER_MS = 10_000
 
 
@@ -30,6 +30,7 @@ def run(invocation: Invocation) -> int:
             raise Unsupported("image run", f"--{key.replace('_', '-')}", "is not built yet")
     id = options["name"] or posix.urandom(6).hex()
     wish = _wish(invocation, id)
+    network = _network(invocation, id)
     timeout_ms = milliseconds("image run", "--timeout", options["timeout"]) if options["timeout"] else 0
     if wish["image"] == BUILT_IN:
         tree, overlay, _ = host.draw(host.Wish(wish["command"] or ["/bin/sh"], "/"))
@@ -46,7 +47,7 @@ def run(invocation: Invocation) -> int:
     if held:
         lookup.hold(store, held, id)
     try:
-        return verbs.run(root, id, bundle="/", config=config, overlay=overlay, timeout_ms=timeout_ms,
+        return verbs.run(root, id, bundle="/", config=config, overlay=overlay, network=network, timeout_ms=timeout_ms,
                          kill_after_ms=_KILL_AFTER_MS,
                          finish=lambda plan, container: _let_go(plan, root, id, store, held))
     except BaseException:
@@ -62,6 +63,18 @@ def _let_go(plan, root: str, id: str, store: str, held: str) -> None:
         plan.fallback_argv = verbs.launcher_argv(root, "_ended", id, store, held)
 
 
+_NETWORK_OPTIONS = ("network", "publish", "link", "ip", "ip6", "mac_address", "network_alias", "add_host", "dns")
+
+
+def _network(invocation: Invocation, name: str) -> dict | None:
+    """Return what verbs.run takes as `network`, None where no option of it is used."""
+    if not any([invocation.options[option] for option in _NETWORK_OPTIONS]):
+        return None
+    from capsule.cli import image_network
+
+    return image_network.read(invocation, name)
+
+
 def _close_input() -> None:
     fd = posix.open("/dev/null", posix.O_RDONLY)
     posix.dup2(fd, 0)
@@ -71,8 +84,6 @@ def _close_input() -> None:
 def _wish(invocation: Invocation, id: str) -> dict:
     """Read the options. Raises CapsuleError, Unsupported."""
     options, words = invocation.options, invocation.positionals
-    if options["network"] not in ("", "none", "host"):
-        raise Unsupported("image run", f"--network {options['network']}", "only none and host are built")
     if options["hostname"]:
         from capsule.network.attachment import check_host_name
 
@@ -85,7 +96,7 @@ def _wish(invocation: Invocation, id: str) -> dict:
         "readonly": options["readonly"], "labels": dict([_pair("--label", text) for text in options["label"]]),
         "mounts": _mounts(options), "resources": _resources(options), "cap_add": options["cap_add"],
         "cap_drop": options["cap_drop"], "seccomp": seccomp, "no_new_privileges": no_new_privileges,
-        "host_network": options["network"] == "host",
+        "host_network": options["network"] == ["host"],
     }
 
 

@@ -54,6 +54,18 @@ def parse(texts: list[str], *, ip: list[str], mac: str, aliases: list[str]) -> W
     return Wanted("", "", check(requests))
 
 
+def to_dict(wanted: Wanted | None) -> dict | None:
+    """Return a wish as JSON values, which outlive the call that made it."""
+    if wanted is None:
+        return None
+    return {"kind": wanted.kind, "argument": wanted.argument, "requests": wanted.requests}
+
+
+def from_dict(fields: dict | None) -> Wanted | None:
+    """Return the wish of `to_dict`."""
+    return None if fields is None else Wanted(fields["kind"], fields["argument"], fields["requests"])
+
+
 def _request(word: str, argument: str, index: int) -> dict:
     name = DEFAULT_NETWORK if word in ("bridge", "default") else word
     request: dict = {"network": name, "ip": [], "mac": "", "aliases": [], "interface": ""}

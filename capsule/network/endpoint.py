@@ -6,7 +6,7 @@ the last rule about it has gone.
 
 An endpoint is a dict: "id", "container", "network", "network_id", "driver", "bridge", "interface" (inside),
 "host_interface" and "host_mac" ("" where nothing is on the host), "mac", "addresses" (with prefix), "gateways",
-"ports", "aliases".
+"ports", "aliases", "links" ([name of another container, what this one calls it], original: --link).
 """
 
 from __future__ import annotations
@@ -94,6 +94,7 @@ def _endpoint(record: dict, container: str, id: str, request: dict, addresses: l
         "gateways": [],
         "ports": [],
         "aliases": request["aliases"],
+        "links": request.get("links", []),
     }
 
 

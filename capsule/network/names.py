@@ -33,6 +33,15 @@ def check_name(what: str, name: str) -> None:
         raise NetworkError(f"invalid {what}", repr(name), "expected letters, digits, - and _, with dots between")
 
 
+def is_name(word: str) -> bool:
+    """Tell whether a word, such as a container's id, can be a host name."""
+    try:
+        check_name("name", word)
+    except NetworkError:
+        return False
+    return True
+
+
 def parse_link(text: str) -> tuple[str, str]:
     """Return (container, alias) of `container[:alias]` (original: --link). Raises NetworkError."""
     container, _, alias = text.partition(":")

@@ -73,7 +73,7 @@ def draw(container, process) -> Blueprint:
         from capsule.rootfs.plan import overlay
 
         overlay.check(process.overlay)
-        blueprint.rootfs_path = f"{container.root}/{container.id}"  # what the overlay will cover, in its own namespace
+        blueprint.rootfs_path = f"{container.root}/{container.id}/{stores.ROOT}"
     spec = config.process
     console.check(spec is not None and spec.terminal, process)
     if blueprint.rootless is None and not process.cgroup_access:
@@ -283,6 +283,8 @@ def _make(container, blueprint: Blueprint, keeper) -> None:
     if blueprint.resctrl is not None:
         entry.journal_add(journal.RESCTRL, *blueprint.resctrl.planned())
     proc.stop_point("r-journal")
+    if blueprint.process.overlay is not None:
+        entry.make_root()
     if container.network is not None:
         container.network.prepare(entry, blueprint.config.hostname or container.id)
     manager.create()

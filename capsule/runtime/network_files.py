@@ -57,13 +57,17 @@ def _write(entry: Entry, name: str, data: bytes) -> None:
 
 
 def _members(networks: Networks, own: list[dict]) -> list[tuple[str, list[str]]]:
-    """Return (address, names) of every other container in the networks of a container."""
+    """Return (address, names) of every other container in the networks of a container, its links among the names."""
     ids = [endpoint["id"] for endpoint in own]
+    links = [link for endpoint in own for link in endpoint.get("links", [])]
     found = []
     for network in [endpoint["network"] for endpoint in own if _is_named(networks, endpoint["network"])]:
         for other in networks.state(network).endpoints.values():
             if other["id"] not in ids:
-                words = [word for word in (other["container"], *other["aliases"]) if _is_name(word)]
+                words = [word for word in dict.fromkeys([other["container"], *other["aliases"]]) if names.is_name(word)]
+                for linked, alias in links:
+                    if linked in words and alias not in words:
+                        words.append(alias)
                 found += [(text.partition("/")[0], words) for text in other["addresses"]]
     return found
 
@@ -74,15 +78,6 @@ def _is_named(networks: Networks, network: str) -> bool:
         return networks.load(network).get("dns", True)
     except CapsuleError:
         return False
-
-
-def _is_name(word: str) -> bool:
-    """Tell whether a container's id can be a host name: it may hold more characters than one."""
-    try:
-        names.check_name("network alias", word)
-    except CapsuleError:
-        return False
-    return True
 
 
 def update(networks: Networks, network: str) -> None:

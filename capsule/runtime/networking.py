@@ -25,10 +25,11 @@ class Networking:
     __slots__ = ("networks", "container_id", "wanted", "options", "endpoints")
 
     def __init__(self, root: str, container_id: str, options: dict) -> None:
-        """options: "networks" (a Wanted or None), "ports", "hostname", "add_hosts", "dns"."""
+        """options: "networks" (a Wanted, its attachment.to_dict, or None), "ports", "hostname", "add_hosts", "dns"."""
         self.networks = Networks(root)
         self.container_id = container_id
-        self.wanted: Wanted | None = options.get("networks")
+        wanted = options.get("networks")
+        self.wanted: Wanted | None = attachment.from_dict(wanted) if isinstance(wanted, dict) else wanted
         self.options = options
         self.endpoints: list[dict] = []
 

@@ -29,6 +29,7 @@ GUARD = "guard"
 NOTIFY = "notify"  # a directory: bind-mounted into a container whose supervisor gave us a NOTIFY_SOCKET
 ATTACHED = "attached"  # there since a container that ran was connected to a network
 END = "end.json"  # how a container ended that is kept; its relay writes it
+ROOT = "root"  # an empty directory: an overlay covers it in the container's own mount namespace
 FAILURES = ".failures"  # beside the containers, see capsule.state.failures
 END_SLOTS = 127
 
@@ -201,6 +202,16 @@ class Entry:
             self._unlink(temporary)
             raise StateError("save record of container", self.id, errno=err.errno) from err
 
+    def make_root(self) -> None:
+        """Make the directory that an overlay will cover; what else the container's directory has stays in sight.
+
+        Raises StateError.
+        """
+        try:
+            posix.mkdir(ROOT, 0o700, dir_fd=self.dir_fd)
+        except OSError as err:
+            raise StateError("make", f"{self.path}/{ROOT}", errno=err.errno) from err
+
     def journal_add(self, kind: str, *values: str | int) -> None:
         """Note what is about to be made; nothing may be made before this returns.
 
@@ -265,6 +276,8 @@ class Entry:
                 for name in posix.listdir(self.dir_fd):
                     if name == NOTIFY:
                         self._remove_notify()
+                    elif name == ROOT:
+                        posix.rmdir(ROOT, dir_fd=self.dir_fd)
                     else:
                         posix.unlink(name, dir_fd=self.dir_fd)
                 posix.rmdir(self.path)

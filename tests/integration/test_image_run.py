@@ -134,8 +134,8 @@ def test_a_tmpfs_of_mount_may_be_read_only(image) -> None:
 
 
 @pytest.mark.parametrize("flags", [
-    ("-d",), ("-p", "80:80"), ("--restart", "always"), ("--init",), ("--link", "a:b"), ("--device", "/dev/fuse"),
-    ("--health-cmd", "true"), ("-v", "named:/data"), ("--network", "lan"), ("--security-opt", "label=off"),
+    ("-d",), ("--restart", "always"), ("--init",), ("--link", "a:b"), ("--device", "/dev/fuse"),
+    ("--health-cmd", "true"), ("-v", "named:/data"), ("--security-opt", "label=off"),
     ("--mount", "type=volume,target=/x"), ("--mount", "type=tmpfs,source=/etc,target=/x"),
     ("--mount", "source=/etc,target=/x,tmpfs-size=1m"),
 ])

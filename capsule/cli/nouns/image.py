@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from capsule.cli.grammar import FLAG, TEXT, TEXTS
+from capsule.cli.grammar import FLAG, NETWORK, TEXT, TEXTS
 
 SUMMARY = "images: what containers are made of"
 ALIASES = {"ls": "list", "rm": "delete", "inspect": "get", "unmount": "umount", "runc": "run"}
@@ -30,7 +30,6 @@ _RUN = (
     ("env_file", ("env-file",), TEXTS, "FILE", "read variables from FILE, one a line"),
     ("cwd", ("workdir", "w", "cwd"), TEXT, "DIR", "working directory in the container"),
     ("user", ("user", "u"), TEXT, "USER[:GROUP]", "user and group of the program"),
-    ("hostname", ("hostname",), TEXT, "NAME", "host name (default: the container's)"),
     ("entrypoint", ("entrypoint",), TEXT, "PROGRAM", "replace the image's entrypoint"),
     ("label", ("label", "l"), TEXTS, "KEY=VALUE", "annotate the container"),
     ("volume", ("volume", "v"), TEXTS, "HOST:DIR[:ro]", "show a path of the host"),
@@ -44,13 +43,12 @@ _RUN = (
     ("cap_add", ("cap-add",), TEXTS, "CAPABILITY", "add a capability, or ALL"),
     ("cap_drop", ("cap-drop",), TEXTS, "CAPABILITY", "drop a capability, or ALL"),
     ("security_opt", ("security-opt",), TEXTS, "OPTION", "no-new-privileges, seccomp=unconfined"),
-    ("network", ("network", "net"), TEXT, "NAME", "none (default) or host"),
+    *NETWORK,
+    ("link", ("link",), TEXTS, "CONTAINER[:ALIAS]", "find a container of the same network by a further name"),
     ("timeout", ("timeout",), TEXT, "SECONDS", "end it after so long, with exit status 124"),
     ("detach", ("detach", "d"), FLAG, "", "not built yet"),
-    ("publish", ("publish", "p", "port"), TEXTS, "PORTS", "not built yet"),
     ("restart", ("restart",), TEXT, "POLICY", "not built yet"),
     ("init", ("init",), FLAG, "", "not built yet"),
-    ("link", ("link",), TEXTS, "NAME:ALIAS", "not built yet"),
     ("device", ("device",), TEXTS, "PATH", "not built yet"),
     ("health_cmd", ("health-cmd",), TEXT, "COMMAND", "not built yet"),
 )
