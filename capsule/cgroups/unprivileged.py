@@ -109,8 +109,10 @@ def _limit(hierarchy: Hierarchy, key: str, value) -> str:
     if key == "network":
         return next((name for name in ("net_cls", "net_prio") if name in hierarchy.controllers), "")
     name = _LIMITS.get(key, "")
-    if name == "cpu" and not unified and "cpuset" in hierarchy.controllers and ("cpus" in value or "mems" in value):
-        return "cpuset"
+    if name == "cpu" and ("cpus" in value or "mems" in value):
+        alone = not [field for field in value if field not in ("cpus", "mems")]
+        if alone or "cpuset" in hierarchy.controllers:
+            name = "cpuset"
     return name if unified or _V1_CONTROLLERS.get(name, name) in hierarchy.controllers else ""
 
 
@@ -139,10 +141,11 @@ def not_handed_down(directory: str, controller: str, mount_point: str) -> str:
 
 
 def delegation(controller: str = "") -> str:
-    """Return the words that have systemd hand controllers to its users."""
-    wanted = DROP_IN_TEXT.replace("\n", "\\n")
+    """Return the words that have systemd hand a controller, or those that it can, to its users."""
     if controller and controller not in DROP_IN_TEXT:
-        wanted = wanted[:-2] + f" {controller}\\n"
+        # Delegate= ignores a name that is none of systemd's own controllers (systemd.resource-control(5)).
+        return f"systemd cannot delegate {controller} to users: run as root"
+    wanted = DROP_IN_TEXT.replace("\n", "\\n")
     return f"delegate it as root: printf '{wanted}' > {DROP_IN} && systemctl daemon-reload, then log in anew"
 
 

@@ -209,6 +209,22 @@ def test_a_limit_is_never_lost_with_its_cgroup(tree):
 
 
 @requires("root")
+@pytest.mark.parametrize(("controllers", "limits", "named"), [
+    (["cpu", "cpuacct"], {"cpus": "0"}, ""), (["cpuset"], {"cpus": "0"}, "cpuset"), (["cpuset"], {"shares": 5}, ""),
+    (["cpu"], {"cpus": "0", "shares": 5}, "cpu"), ([""], {"mems": "0"}, "cpuset"),
+    ([""], {"mems": "0", "quota": 5}, "cpu"),
+])
+def test_of_processors_and_their_time_the_one_that_is_lost_is_named(tree, controllers, limits, named):
+    made = manager(hierarchy(tree, "a", "a/c1", controllers))
+    with somebody():
+        if not named:
+            unprivileged.settle(made, {"cpu": limits}, path_given=False, private_pids=True)
+            return
+        with pytest.raises(CgroupError, match=f"^cannot set {named} limit"):
+            unprivileged.settle(made, {"cpu": limits}, path_given=False, private_pids=True)
+
+
+@requires("root")
 def test_a_cgroup_that_the_config_names_is_not_given_up(tree):
     with somebody(), pytest.raises(CgroupError, match="unable to apply cgroup configuration .*permission denied"):
         unprivileged.settle(manager(hierarchy(tree, "a", "a/c1")), {}, path_given=True, private_pids=True)
@@ -243,9 +259,9 @@ def test_the_directory_that_keeps_a_controller_is_named(tree):
     assert none == "the kernel offers no rdma controller here"
 
 
-def test_a_controller_that_systemd_does_not_delegate_by_habit_is_added():
-    assert "Delegate=cpu cpuset io memory pids hugetlb\\n" in unprivileged.delegation("hugetlb")
+def test_only_what_systemd_can_delegate_is_repaired_by_a_drop_in():
     assert "Delegate=cpu cpuset io memory pids\\n" in unprivileged.delegation("memory")
+    assert unprivileged.delegation("hugetlb") == "systemd cannot delegate hugetlb to users: run as root"
 
 
 # Doctor, where the machine has not the fault
