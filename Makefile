@@ -13,7 +13,7 @@ export CAPSULE_REQUIRE ?= root,runtime,stop,noseal,busybox,gcc,qemu,debootstrap,
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build build-test test test-unit test-all test-engines test-vm demo bench bench-engines lint clean
+.PHONY: help bootstrap build build-test test test-unit test-all test-engines test-vm guest-image guest-build demo bench bench-engines lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,9 +46,16 @@ test-engines: bootstrap-engines build ## run podman, Docker, containerd and buil
 	@CAPSULE_ENGINES=$${CAPSULE_ENGINES:-capsule,runc,crun} $(PYTEST) tests/engines $(ARGS)
 
 test-vm: bootstrap-test-vm ## run the tests of control groups and ordinary users in guests of every kind: ARGS="WORLD ..."
+	@$(MAKE) --no-print-directory -j2 guest-image guest-build
+	@$(PYTHON_OF_TREE) vagrant/test-vm $(ARGS)
+
+# Debian's archive and the compilers keep different parts of a machine busy.
+guest-image:
+	@vagrant/rig image >/dev/null
+
+guest-build:
 	@$(SETUP) build_ext --inplace
 	@$(SETUP) build_launcher --flavours=capsule,capsule-stop
-	@$(PYTHON_OF_TREE) vagrant/test-vm $(ARGS)
 
 demo: bootstrap-demo build ## run a container from the host's busybox and look at it (needs root)
 	@$(PYTHON_OF_TREE) tools/demo

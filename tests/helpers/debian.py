@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from .payload import BUILD
-from .requires import MIRROR
+from .requires import mirror
 
 SUITE = "bookworm"
 
@@ -23,7 +23,7 @@ def debian_root() -> Path:
     try:
         # debootstrap mounts procfs in the root: in a mount namespace that ends with it
         command = ["unshare", "--mount", "--propagation", "private", "debootstrap", "--variant=minbase"]
-        done = subprocess.run([*command, SUITE, temporary, MIRROR],
+        done = subprocess.run([*command, SUITE, temporary, mirror()],
                               capture_output=True, text=True, check=False, timeout=900)
         assert done.returncode == 0, f"debootstrap: {done.stdout[-2000:]}{done.stderr[-2000:]}"
         os.rename(temporary, target)

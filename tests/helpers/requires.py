@@ -19,16 +19,18 @@ from .payload import payload_is_fresh
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def _mirror_of_apt() -> str:
-    """Return the archive that apt is configured to use, "" where there is none."""
+@functools.cache
+def mirror() -> str:
+    """Return the Debian archive: CAPSULE_DEBIAN_MIRROR, or the one that apt uses; "" where there is none."""
+    named = os.environ.get("CAPSULE_DEBIAN_MIRROR")
+    if named:
+        return named
     if not shutil.which("apt-get"):
         return ""
     words = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI)"], capture_output=True, text=True,
                            check=False).stdout.split()
     return next((word.rstrip("/") for word in words if word.rstrip("/").endswith("/debian")), "")
 
-
-MIRROR = os.environ.get("CAPSULE_DEBIAN_MIRROR") or _mirror_of_apt()
 
 requires = pytest.mark.requires
 
@@ -93,9 +95,9 @@ def _capability(number: int, name: str) -> str:
 
 def _mirror() -> str:
     """Ask for the Release file as debootstrap will, so that proxies count."""
-    if not MIRROR:
+    if not mirror():
         return "no Debian archive is configured (CAPSULE_DEBIAN_MIRROR)"
-    url = f"{MIRROR}/dists/bookworm/Release"
+    url = f"{mirror()}/dists/bookworm/Release"
     tool = shutil.which("wget") or shutil.which("curl")
     if not tool:
         return "wget is not installed (apt-get install wget)"

@@ -21,7 +21,8 @@ from .memory import in_memory
 
 #: What of a .venv serves building and style alone.
 NOT_PACKED = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "Cython", "cython", "pyximport", "wheel", "ruff",
-              "mypy", "mypyc", "clang", "distutils")
+              "mypy", "mypyc", "librt", "ast_serialize", "pathspec", "clang", "distutils",
+              "xdist", "pytest_xdist", "execnet")
 #: What tests run that no Python of the guest can make.
 BUILT = ("build/capsule*", "build/tests/payload", "capsule/_ext/*.so")
 TREE_SIZE = 512 << 20  # bytes; sparse
@@ -110,7 +111,8 @@ def _stage(root: Path, stage: Path) -> None:
         raise RigError(f"pack tree: {root}/.venv has not the guest's Python, 3.{PYTHON[-2:]}: "
                        f"make it anew with PYTHON=python3.{PYTHON[-2:]}, or use --no-tree")
     for path in sorted(packages.iterdir()):
-        if re.split(r"[-.]", path.name)[0] not in NOT_PACKED:
+        stem = re.split(r"[-.]", path.name)[0]
+        if stem not in NOT_PACKED and not stem.endswith("__mypyc"):  # the name of mypy's library begins with a digest
             _copy(path, stage / path.relative_to(root))
     (stage / ".venv/bin").mkdir()
     (stage / ".venv/pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n", encoding="ascii")
