@@ -10,7 +10,7 @@ import errno
 import posix
 
 from capsule._ext import openbeneath
-from capsule.bundle import seccomp
+from capsule.bundle import confinement, seccomp
 from capsule.errors import CapsuleError, ImageError
 from capsule.linux import names, users
 from capsule.spec import example
@@ -56,7 +56,7 @@ def change(tree: dict, image: dict, wish: dict) -> None:
     process["terminal"] = wish["terminal"]
     capabilities = _capabilities(wish)
     process["capabilities"] = {name: capabilities for name in ("bounding", "effective", "permitted")}
-    process["noNewPrivileges"] = wish["no_new_privileges"]
+    confinement.apply(tree, wish["confinement"])
     process["rlimits"] = []
     tree["hostname"] = wish["hostname"]
     tree["root"]["readonly"] = wish["readonly"]
@@ -71,8 +71,14 @@ def change(tree: dict, image: dict, wish: dict) -> None:
                                "options": ["rbind", "nosuid", "noexec", "nodev", "ro", "rro"]})
     for name, value in wish["resources"].items():
         linux["resources"][name] = value
-    if wish["seccomp"]:
+    if wish["confinement"].seccomp:
         linux["seccomp"] = seccomp.profile(capabilities)
+    if wish["devices"] or wish["init"]:
+        from capsule.bundle import devices
+
+        devices.add(tree, wish["devices"])
+        if wish["init"]:
+            devices.add_init(tree)
 
 
 def _args(image: dict, wish: dict) -> list[str]:

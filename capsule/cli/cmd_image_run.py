@@ -6,7 +6,7 @@ import posix
 
 from capsule import verbs
 from capsule._ext import json
-from capsule.bundle import host, image as images
+from capsule.bundle import confinement, host, image as images
 from capsule.cli import quantities
 from capsule.cli.paths import absolute, runtime_root, storage_root
 from capsule.cli.refusals import refuse_cgroup_choices
@@ -17,7 +17,7 @@ from capsule.image import lookup
 from capsule.spec.load import build_config, read_file
 
 BUILT_IN = "host"
-_UNBUILT = ("detach", "restart", "init", "device", "health_cmd")
+_UNBUILT = ("detach", "restart", "health_cmd")
 _KILL_AFTER_MS = 10_000
 
 
@@ -88,16 +88,31 @@ def _wish(invocation: Invocation, id: str) -> dict:
         from capsule.network.attachment import check_host_name
 
         check_host_name("host name", options["hostname"])
-    seccomp, no_new_privileges = _security(options["security_opt"])
     return {
         "image": words[0], "command": words[1:], "user": options["user"], "cwd": options["cwd"],
-        "entrypoint": [options["entrypoint"]] if options["entrypoint"] else None,
+        "entrypoint": _entrypoint(options["entrypoint"]),
         "env": _env(options), "terminal": options["tty"], "hostname": options["hostname"] or id[:63],
         "readonly": options["readonly"], "labels": dict([_pair("--label", text) for text in options["label"]]),
         "mounts": _mounts(options), "resources": _resources(options), "cap_add": options["cap_add"],
-        "cap_drop": options["cap_drop"], "seccomp": seccomp, "no_new_privileges": no_new_privileges,
+        "cap_drop": options["cap_drop"], "confinement": confinement.parse(options["security_opt"]),
+        "devices": options["device"], "init": options["init"],
         "host_network": options["network"] == ["host"],
     }
+
+
+def _entrypoint(text: str) -> list[str] | None:
+    """Read --entrypoint: a program, or an array of words in JSON as podman takes it."""
+    if not text:
+        return None
+    if not text.startswith("["):
+        return [text]
+    try:
+        words = json.loads(text.encode("utf-8", "surrogateescape"))
+    except ValueError as err:
+        raise CapsuleError("image run", f"--entrypoint {text}", str(err)) from err
+    if not isinstance(words, list) or not words or not all([isinstance(word, str) for word in words]):
+        raise CapsuleError("image run", f"--entrypoint {text}", "expected an array of words")
+    return words
 
 
 def _pair(option: str, text: str) -> tuple[str, str]:
@@ -105,18 +120,6 @@ def _pair(option: str, text: str) -> tuple[str, str]:
     if not key:
         raise CapsuleError("image run", f"{option} {text}", "expected KEY=VALUE")
     return key, value
-
-
-def _security(words: list[str]) -> tuple[bool, bool]:
-    seccomp, no_new_privileges = True, False
-    for word in words:
-        if word in ("no-new-privileges", "no-new-privileges=true", "no-new-privileges:true"):
-            no_new_privileges = True
-        elif word in ("seccomp=unconfined", "seccomp:unconfined"):
-            seccomp = False
-        else:
-            raise Unsupported("image run", f"--security-opt {word}", "only no-new-privileges and seccomp=unconfined")
-    return seccomp, no_new_privileges
 
 
 def _env(options: dict) -> list[str]:

@@ -213,6 +213,8 @@ class InitStartHook(StartHook):
             container.entry.save(container.record)
         if self.pidfd_sender is not None:
             self.pidfd_sender.send(process.pid)
+        if self.blueprint.process.overlay is not None:
+            container.entry.drop_root()
         set_limits(process.pid, self.blueprint.security)
         self.blueprint.manager.apply_late(self.blueprint.config.resources)
 

@@ -29,7 +29,7 @@ GUARD = "guard"
 NOTIFY = "notify"  # a directory: bind-mounted into a container whose supervisor gave us a NOTIFY_SOCKET
 ATTACHED = "attached"  # there since a container that ran was connected to a network
 END = "end.json"  # how a container ended that is kept; its relay writes it
-ROOT = "root"  # an empty directory: an overlay covers it in the container's own mount namespace
+ROOT = "root"  # while a container is made: an overlay covers it in the container's own mount namespace
 FAILURES = ".failures"  # beside the containers, see capsule.state.failures
 END_SLOTS = 127
 
@@ -211,6 +211,13 @@ class Entry:
             posix.mkdir(ROOT, 0o700, dir_fd=self.dir_fd)
         except OSError as err:
             raise StateError("make", f"{self.path}/{ROOT}", errno=err.errno) from err
+
+    def drop_root(self) -> None:
+        """Remove that directory; the container has its root, and its relay removes a directory of files only."""
+        try:
+            posix.rmdir(ROOT, dir_fd=self.dir_fd)
+        except OSError as err:
+            raise StateError("remove", f"{self.path}/{ROOT}", errno=err.errno) from err
 
     def journal_add(self, kind: str, *values: str | int) -> None:
         """Note what is about to be made; nothing may be made before this returns.

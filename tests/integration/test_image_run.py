@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
-from helpers.bundle import APPLETS
+from helpers.images import bring, busybox_root
 from helpers.requires import requires
 from helpers.runtime import FAILS, one_line
 
@@ -20,18 +18,9 @@ CHANGES = ('ENTRYPOINT ["/bin/sh","-c"]', 'CMD ["echo default"]', "ENV A=image",
 @pytest.fixture
 def image(capsule, tmp_path):
     """Import an image of busybox and return a function that runs it."""
-    root = tmp_path / "root"
-    for name in ("bin", "etc", "tmp"):
-        (root / name).mkdir(parents=True)
-    shutil.copy2(shutil.which("busybox"), root / "bin" / "busybox")
-    for name in APPLETS:
-        (root / "bin" / name).symlink_to("busybox")
-    (root / "etc" / "passwd").write_text("root:x:0:0::/root:/bin/sh\nweb:x:1000:1001::/srv:/bin/sh\n")
-    (root / "etc" / "group").write_text("web:x:1001:\nmore:x:1002:web\n")
+    root = busybox_root(tmp_path, "head", "wc")
     root.chmod(0o751)
-    subprocess.run(["tar", "-C", root, "-cf", tmp_path / "root.tar", "."], check=True)
-    flags = [word for change in CHANGES for word in ("--change", change)]
-    capsule.call("image", "import", *flags, tmp_path / "root.tar", "box")
+    bring(capsule, root, "box", *CHANGES)
 
     def run(*words, **how):
         flags = how.pop("flags", ())
@@ -60,7 +49,7 @@ def test_an_entrypoint_of_the_call_drops_the_images_command(image) -> None:
 
 def test_its_status_is_ours_and_nothing_is_left(image, capsule) -> None:
     before = Path("/proc/self/mountinfo").read_text()
-    image("exit 5", rc=5)
+    assert image("exit 5", rc=5).err == ""
     assert capsule.ids() == [] and Path("/proc/self/mountinfo").read_text() == before
     capsule.call("image", "delete", "box")  # nobody holds it
 
@@ -82,6 +71,30 @@ def test_volumes_and_tmpfs(image, tmp_path) -> None:
 
 def test_a_read_only_root_is_read_only(image) -> None:
     assert "Read-only" in image("touch /made", flags=("-u", "0", "--read-only"), rc=FAILS).err
+
+
+def test_a_device_is_there_and_may_be_used(image) -> None:
+    flags = ("-u", "0", "--device", "/dev/kmsg:/dev/messages:w")
+    result = image("stat -c '%t %T' /dev/messages; head -c 1 /dev/messages", flags=flags, rc=FAILS)
+    assert result.out == "1 b\n"
+    assert "not permitted" in result.err  # to read it
+
+
+def test_an_init_is_the_first_process_and_reaps(image) -> None:
+    script = "cat /proc/1/comm; (sleep 0 & ) ; exec cat /proc/1/cmdline"
+    assert image(script, flags=("--init",)).out.split("\0")[0].splitlines() == ["init", "/dev/init"]
+    assert image("exit 7", flags=("--init",), rc=7)
+
+
+def test_masks_can_be_taken_off_and_put_on(image) -> None:
+    masked = "wc -c < /proc/keys; cat /proc/cpuinfo | wc -l"
+    assert image(masked, flags=("-u", "0", "--security-opt", "mask=/proc/cpuinfo")).lines == ["0", "0"]
+    assert image(masked, flags=("-u", "0", "--security-opt", "unmask=ALL")).lines != ["0", "0"]
+
+
+def test_an_entrypoint_may_be_an_array(image) -> None:
+    assert image("c", flags=("--entrypoint", '["/bin/echo","a b"]')).out == "a b c\n"
+    assert "array" in one_line(image("c", flags=("--entrypoint", '[1]'), rc=FAILS))
 
 
 def test_capabilities_are_few_and_can_be_changed(image) -> None:
@@ -134,8 +147,8 @@ def test_a_tmpfs_of_mount_may_be_read_only(image) -> None:
 
 
 @pytest.mark.parametrize("flags", [
-    ("-d",), ("--restart", "always"), ("--init",), ("--link", "a:b"), ("--device", "/dev/fuse"),
-    ("--health-cmd", "true"), ("-v", "named:/data"), ("--security-opt", "label=off"),
+    ("-d",), ("--restart", "always"), ("--link", "a:b"), ("--device", "vendor.com/class=name"),
+    ("--health-cmd", "true"), ("-v", "named:/data"), ("--security-opt", "label=type:x"),
     ("--mount", "type=volume,target=/x"), ("--mount", "type=tmpfs,source=/etc,target=/x"),
     ("--mount", "source=/etc,target=/x,tmpfs-size=1m"),
 ])

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from capsule.bundle import image as images
+from capsule.bundle import confinement, image as images
 from capsule.errors import ImageError
 
 
 def wish(**changed: object) -> dict:
     return {"image": "img", "command": ["true"], "user": "", "cwd": "", "entrypoint": None, "env": [],
             "terminal": False, "hostname": "h", "readonly": False, "labels": {}, "mounts": [], "resources": {},
-            "cap_add": [], "cap_drop": [], "seccomp": True, "no_new_privileges": False, "host_network": False,
-            **changed}
+            "cap_add": [], "cap_drop": [], "confinement": confinement.parse([]), "devices": [], "init": False,
+            "host_network": False, **changed}
 
 
 def test_labels_of_an_image_tell_systemd_nothing(tmp_path) -> None:

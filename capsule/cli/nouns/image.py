@@ -42,14 +42,15 @@ _RUN = (
     ("pids_limit", ("pids-limit",), TEXT, "N", "limit of processes (2048)"),
     ("cap_add", ("cap-add",), TEXTS, "CAPABILITY", "add a capability, or ALL"),
     ("cap_drop", ("cap-drop",), TEXTS, "CAPABILITY", "drop a capability, or ALL"),
-    ("security_opt", ("security-opt",), TEXTS, "OPTION", "no-new-privileges, seccomp=unconfined"),
+    ("security_opt", ("security-opt",), TEXTS, "OPTION",
+     "no-new-privileges, seccomp=unconfined, apparmor=, label=disable, mask=, unmask="),
     *NETWORK,
     ("link", ("link",), TEXTS, "CONTAINER[:ALIAS]", "find a container of the same network by a further name"),
     ("timeout", ("timeout",), TEXT, "SECONDS", "end it after so long, with exit status 124"),
     ("detach", ("detach", "d"), FLAG, "", "not built yet"),
     ("restart", ("restart",), TEXT, "POLICY", "not built yet"),
-    ("init", ("init",), FLAG, "", "not built yet"),
-    ("device", ("device",), TEXTS, "PATH", "not built yet"),
+    ("init", ("init",), FLAG, "", "have an init (tini or catatonit of this machine) reap processes, pass on signals"),
+    ("device", ("device",), TEXTS, "HOST[:DIR][:rwm]", "let it use a device of this machine, or a directory of them"),
     ("health_cmd", ("health-cmd",), TEXT, "COMMAND", "not built yet"),
 )
 
