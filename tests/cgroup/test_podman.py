@@ -66,6 +66,7 @@ def test_limits_are_in_the_kernels_files(podman):
     group = world.group_of(found["State"]["Pid"], "memory")
     assert (group / "memory.max").read_text(encoding="ascii").strip() == str(64 << 20)
     assert (group / "pids.max").read_text(encoding="ascii").strip() == "50"
+    assert podman("exec", name, "cat", "/proc/self/cgroup") == "0::/\n"  # in the container's own
     podman("rm", "--force", "--time", "0", name)
     assert not group.exists()
 

@@ -14,7 +14,7 @@ from .wait import wait_until
 
 SESSION = f"ct{os.getpid()}"  # every container of this session is called SESSION-...
 BOX = "capsule-systemd-box"
-USERS_SLICE = ".service/user.slice"
+MANAGED = os.path.isdir("/run/systemd/system")
 FOREIGN = re.compile(r"\bct(\d+)-")
 
 # linux/netlink.h, linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h
@@ -35,10 +35,10 @@ def _cgroups() -> set[str]:
     text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     for entry in parse_mountinfo(text):
         if entry["type"] in ("cgroup", "cgroup2"):
-            # What is below a systemd of our own is that one's to make and remove (helpers/systemd_box.py), as is
-            # the slice that a user's manager has for containers: once started, it stays.
+            # What is below a systemd of our own is that one's to make and remove (helpers/systemd_box.py); a slice
+            # that a unit needed stays, of whatever systemd.
             found.update(parent for parent, _, _ in os.walk(entry["point"])
-                         if BOX not in parent and not parent.endswith(USERS_SLICE))
+                         if BOX not in parent and not (MANAGED and parent.endswith(".slice")))
     return found
 
 

@@ -8,7 +8,7 @@ import signal
 import pytest
 from helpers import process, stops
 from helpers.requires import requires
-from helpers.runtime import FAILS
+from helpers.runtime import DEADLINE, FAILS
 from helpers.wait import wait_until
 
 pytestmark = requires("root", "runtime", "systemd", "busybox", "gcc")
@@ -159,7 +159,8 @@ def test_what_no_scope_can_have_is_refused_and_leaves_nothing(box, capsule, web,
 @pytest.mark.row(106)
 def test_a_unit_that_systemd_has_ended_is_forgotten_by_delete(box, capsule, web):
     # The first process of a pid namespace ignores SIGTERM.
-    web.config["annotations"] = {"org.systemd.property.RuntimeMaxUSec": "uint64 300000",
+    longer_than_create = int(DEADLINE * 15_000)  # microseconds
+    web.config["annotations"] = {"org.systemd.property.RuntimeMaxUSec": f"uint64 {longer_than_create}",
                                  "org.systemd.property.TimeoutStopUSec": "uint64 10000"}
     capsule.start_container(web)
     wait_until(lambda: box.show(unit_of(web), "ActiveState")["ActiveState"] == "failed", 30, "a failed unit")
