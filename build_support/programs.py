@@ -13,7 +13,7 @@ import re
 import shlex
 import subprocess
 
-NAMES = ("tail", "relay")
+NAMES = ("tail", "relay", "monitor")
 GENERATED = "build/generated"
 EMBEDDED = f"{GENERATED}/embedded_programs.c"
 UNWANTED_SECTIONS = (".comment", ".note.gnu.build-id", ".note.gnu.property")

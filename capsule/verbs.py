@@ -149,8 +149,11 @@ def kill(root: str, id: str, signal: int, all: bool = False) -> None:
         container.close()
 
 
-def delete(root: str, id: str, force: bool = False) -> None:
-    """Delete a container; with force kill it first, clean up a half-made one, and accept one that is not there."""
+def delete(root: str, id: str, force: bool = False) -> bool:
+    """Delete a container; with force kill it first, clean up a half-made one, and accept one that is not there.
+
+    Returns whether there was one.
+    """
     from capsule.runtime import destruction
 
     factory = Factory(root)
@@ -159,6 +162,8 @@ def delete(root: str, id: str, force: bool = False) -> None:
     except NotFound:
         if not force:
             raise
+        return False
+    return True
 
 
 def state(root: str, id: str) -> dict:

@@ -343,6 +343,14 @@ static int take_relay_record(struct relay_plan *plan, uint16_t type, const struc
 		if (take_struct(body, &plan->notify, sizeof(plan->notify)))
 			return -EINVAL;
 		return plan->notify.inner_fd < 0 || plan->notify.outer_fd < 0 ? -EINVAL : 0;
+	case RELAY_MONITOR:
+		return take_struct(body, &plan->monitor, sizeof(plan->monitor));
+	case RELAY_LOG:
+		return take_string(body, &plan->log_name) || !*plan->log_name ? -EINVAL : 0;
+	case RELAY_AGAIN:
+		return take_strings(body, &plan->again);
+	case RELAY_HEALTH:
+		return take_strings(body, &plan->health);
 	default:
 		return -EINVAL;
 	}
@@ -358,14 +366,37 @@ static bool absolute(const struct plan_strings *strings)
 	return true;
 }
 
+/* What must hold of an engine's container. */
+static bool monitor_valid(const struct relay_plan *plan)
+{
+	const struct relay_monitor *monitor = &plan->monitor;
+	bool logs = monitor->log_kind != RELAY_LOG_NONE;
+
+	if (monitor->log_kind >= RELAY_LOG_KINDS || monitor->reserved)
+		return false;
+	if (logs != (plan->log_name && monitor->log_dir_fd >= 0) ||
+	    logs != (monitor->log_files > 0))
+		return false;
+	if (!monitor->health_ms != !plan->health.count)
+		return false;
+	return (!plan->again.count || *plan->again.data == '/') &&
+	       (!plan->health.count || *plan->health.data == '/');
+}
+
 static bool relay_valid(const struct relay_plan *plan)
 {
 	const struct relay_base *base = &plan->base;
-	const int32_t fds[] = { base->child_pidfd,     base->master_fd,	     base->report_fd,
-				base->state_fd,	       base->lock_fd,	     base->record_fd,
-				plan->notify.inner_fd, plan->notify.outer_fd };
+	const int32_t fds[] = { base->child_pidfd,	 base->master_fd,
+				base->report_fd,	 base->state_fd,
+				base->lock_fd,		 base->record_fd,
+				plan->notify.inner_fd,	 plan->notify.outer_fd,
+				plan->monitor.alive_fd,	 plan->monitor.output_fd,
+				plan->monitor.error_fd,	 plan->monitor.input_fd,
+				plan->monitor.listen_fd, plan->monitor.log_dir_fd };
 
-	if (base->flags & ~RELAY_FLAGS_ALL || !fds_valid(fds, 8))
+	if (base->flags & ~RELAY_FLAGS_ALL || !fds_valid(fds, sizeof(fds) / sizeof(*fds)))
+		return false;
+	if (!monitor_valid(plan))
 		return false;
 	if (plan->record_name ? (*plan->record_name == '/') != (base->record_fd < 0)
 			      : base->record_fd >= 0)
@@ -394,7 +425,15 @@ int capsule_plan_relay(const void *data, size_t size, struct relay_plan *plan)
 	uint32_t seen = 0;
 	int more;
 
-	*plan = (struct relay_plan){ .notify = { -1, -1 } };
+	*plan = (struct relay_plan){
+		.notify = { -1, -1 },
+		.monitor = { .alive_fd = -1,
+			     .output_fd = -1,
+			     .error_fd = -1,
+			     .input_fd = -1,
+			     .listen_fd = -1,
+			     .log_dir_fd = -1 },
+	};
 	if (open_plan(data, size, RELAY_PLAN_MAGIC, &cursor))
 		return -EINVAL;
 	while ((more = next_record(&cursor, &record, &body)) > 0) {

@@ -191,6 +191,10 @@ enum relay_record {
 	RELAY_RECORD = 8,	 /* strings: name and beginning of the record of the end */
 	RELAY_OOM = 9,		 /* one string: the memory cgroup's file with the line oom_kill */
 	RELAY_NOTIFY = 10,	 /* struct relay_notify */
+	RELAY_MONITOR = 11,	 /* struct relay_monitor */
+	RELAY_LOG = 12,		 /* one string: name of the log in its directory */
+	RELAY_AGAIN = 13,	 /* strings: argv of what runs the container again */
+	RELAY_HEALTH = 14,	 /* strings: argv of what looks after its health */
 	RELAY_RECORDS
 };
 
@@ -222,6 +226,23 @@ struct relay_notify {
 	int32_t outer_fd; /* where we say so */
 };
 
+enum relay_log_kind { RELAY_LOG_NONE, RELAY_LOG_K8S, RELAY_LOG_JSON, RELAY_LOG_KINDS };
+
+/* Of the engine's containers: the relay wants alive_fd alone, the monitor the rest as well. */
+struct relay_monitor {
+	uint64_t log_size; /* bytes of one file; 0: no limit */
+	int32_t alive_fd;  /* flocked by R: whoever locks it waits for our end */
+	int32_t output_fd; /* pipes of the container's, -1 with a terminal */
+	int32_t error_fd;
+	int32_t input_fd;   /* -1: it reads /dev/null */
+	int32_t listen_fd;  /* SOCK_SEQPACKET listener of those who attach */
+	int32_t log_dir_fd; /* directory of the log or -1 */
+	uint32_t log_kind;  /* enum relay_log_kind */
+	uint32_t log_files; /* how many, the present one included; at least 1 */
+	uint32_t health_ms; /* from one look to the next; 0: none */
+	uint32_t reserved;  /* 0 */
+};
+
 struct relay_plan {
 	struct relay_base base;
 	struct plan_strings dirs;
@@ -232,8 +253,12 @@ struct relay_plan {
 	struct relay_deadline deadline; /* timeout_ms 0: none */
 	const char *record_name;	/* NULL: no record */
 	const char *record_head;
-	const char *oom_counters;   /* NULL: none */
-	struct relay_notify notify; /* -1, -1: none */
+	const char *oom_counters;     /* NULL: none */
+	struct relay_notify notify;   /* -1, -1: none */
+	struct relay_monitor monitor; /* fds of -1: none */
+	const char *log_name;	      /* NULL: none */
+	struct plan_strings again;
+	struct plan_strings health;
 };
 
 /*

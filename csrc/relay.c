@@ -1,4 +1,4 @@
-/* build: -std=gnu11 -Os -ffreestanding -fno-builtin -fno-stack-protector -fcf-protection=none -fno-pic -fno-asynchronous-unwind-tables -ffunction-sections -nostdlib -static -s -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,noseparate-code -Wl,-z,norelro csrc/rt.c csrc/plan.c csrc/relay_pump.c csrc/relay_tty.c csrc/relay_cleanup.c csrc/relay_deadline.c csrc/relay_record.c csrc/relay_notify.c */
+/* build: -std=gnu11 -Os -ffreestanding -fno-builtin -fno-stack-protector -fcf-protection=none -fno-pic -fno-asynchronous-unwind-tables -ffunction-sections -nostdlib -static -s -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,noseparate-code -Wl,-z,norelro csrc/rt.c csrc/plan.c csrc/relay_pump.c csrc/relay_tty.c csrc/relay_cleanup.c csrc/relay_deadline.c csrc/relay_record.c csrc/relay_notify.c csrc/relay_child.c */
 /*
  * The relay: what R of a foreground run or exec turns itself into, with the same pid, so that the
  * container's process stays its child. It copies the terminal, forwards signals, reaps, cleans up,
@@ -16,8 +16,6 @@
 #define EXIT_NO_PLAN 127
 #define EXIT_TIMEOUT 124 /* timeout(1) */
 #define EXIT_UNKNOWN 255 /* somebody else reaped the child */
-#define WNOHANG_FLAG 1
-#define WALL_FLAG 0x40000000 /* __WALL: whatever signal the child was cloned with */
 
 /*
  * Not for the child: what only we can act on, what stops us under job control, and what a pipe of
@@ -33,33 +31,23 @@ enum { POLL_SIGNALS, POLL_CHILD, POLL_OUTPUT, POLL_INPUT, POLL_NOTIFY, POLL_COUN
 static struct {
 	struct relay_plan plan;
 	int signal_fd;
-	bool ended;	  /* the child */
-	bool traced;	  /* it is dead, and a tracer keeps its status */
-	bool interrupted; /* told to leave after that */
-	bool status_known;
-	int status;		  /* of the child, as wait4(2) has it */
+	struct relay_child child;
+	bool interrupted;	  /* told to leave after the child's end */
 	struct relay_pump output; /* container -> stdout */
 	struct relay_pump input;  /* stdin -> container */
 } relay;
-
-/* Started with stdio closed, none of our own fds may be taken for it. */
-static void fill_stdio(void)
-{
-	for (int fd = 0; fd < 3; fd++)
-		if (rt2(__NR_fcntl, fd, F_GETFD) == -EBADF)
-			rt4(__NR_openat, AT_FDCWD, "/dev/null", O_RDWR, 0);
-}
 
 static void settle_fds(const struct relay_plan *plan)
 {
 	const struct relay_base *base = &plan->base;
 
-	fill_stdio();
+	capsule_relay_fill_stdio();
 	capsule_rt_close_except(3,
 				(int[]){ base->child_pidfd, base->master_fd, base->report_fd,
 					 base->state_fd, base->lock_fd, base->record_fd,
-					 plan->notify.inner_fd, plan->notify.outer_fd },
-				8);
+					 plan->notify.inner_fd, plan->notify.outer_fd,
+					 plan->monitor.alive_fd },
+				9);
 }
 
 /* Read signals as data; those that R blocked for us and that are pending are the first. */
@@ -71,41 +59,13 @@ static int open_signals(bool forward)
 	return (int)rt4(__NR_signalfd4, -1, &mask, sizeof(mask), SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* Inherited as ignored, SIGCHLD would have the kernel throw the child's status away. */
-static void keep_status(void)
-{
-	const struct rt_sigaction by_default = { 0 };
-
-	rt4(__NR_rt_sigaction, SIGCHLD, &by_default, 0, sizeof(uint64_t));
-}
-
-static void note_status(int status)
-{
-	relay.ended = relay.status_known = true;
-	relay.status = status;
-}
-
-/* Reap all that has ended; as a subreaper we may have inherited strangers. */
-static void reap(void)
-{
-	for (;;) {
-		int status = 0;
-		long pid = rt4(__NR_wait4, -1, &status, WNOHANG_FLAG | WALL_FLAG, 0);
-
-		if (pid == relay.plan.base.child_pid)
-			note_status(status);
-		if (pid <= 0 && pid != -EINTR)
-			return;
-	}
-}
-
 static void on_signal(uint32_t number)
 {
 	const struct relay_base *base = &relay.plan.base;
 	bool has_tty = base->flags & RELAY_USE_TTY;
 
 	if (number == SIGCHLD) {
-		reap();
+		capsule_relay_reap(&relay.child);
 		return;
 	}
 	if (number == SIGWINCH && base->master_fd >= 0) {
@@ -115,7 +75,7 @@ static void on_signal(uint32_t number)
 	}
 	if (RT_SIGNAL(number) & OWN_SIGNALS || !(base->flags & RELAY_FORWARD_SIGNALS))
 		return;
-	if (relay.ended && RT_SIGNAL(number) & END_SIGNALS)
+	if (relay.child.ended && RT_SIGNAL(number) & END_SIGNALS)
 		relay.interrupted = true;
 	/* Back from a stop: the shell has put the terminal into its own mode. */
 	if (number == SIGCONT && has_tty) {
@@ -148,23 +108,6 @@ static void open_pumps(int master_fd)
 	rt3(__NR_ioctl, master_fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 }
 
-/*
- * A tracer, which a hostile container may have, is told of a death before the parent: then nothing
- * is to be reaped yet, and SIGCHLD comes when it lets go (ptrace(2)). An error: somebody else has
- * reaped the child.
- */
-static void on_child_death(void)
-{
-	int32_t child = relay.plan.base.child_pid;
-	int status = 0;
-	long pid = rt4(__NR_wait4, child, &status, WNOHANG_FLAG | WALL_FLAG, 0);
-
-	if (pid == child)
-		note_status(status);
-	relay.traced = !pid;
-	relay.ended = pid;
-}
-
 /* Returns the time limit's next moment as ppoll(2) takes it, NULL for none. */
 static const struct rt_timespec *until_deadline(struct rt_timespec *wait)
 {
@@ -180,7 +123,8 @@ static void turn(void)
 {
 	struct rt_pollfd polls[POLL_COUNT] = {
 		[POLL_SIGNALS] = { relay.signal_fd, RT_POLLIN, 0 },
-		[POLL_CHILD] = { relay.traced ? -1 : relay.plan.base.child_pidfd, RT_POLLIN, 0 },
+		[POLL_CHILD] = { relay.child.traced ? -1 : relay.plan.base.child_pidfd, RT_POLLIN,
+				 0 },
 	};
 	struct rt_timespec wait;
 
@@ -196,7 +140,7 @@ static void turn(void)
 	if (polls[POLL_NOTIFY].revents)
 		capsule_relay_notify_run();
 	if (polls[POLL_CHILD].revents)
-		on_child_death();
+		capsule_relay_look(&relay.child);
 }
 
 /*
@@ -229,7 +173,7 @@ static void report(int report_fd)
 		int32_t pid;
 		uint32_t status;
 	} message = { CAPSULE_MSG_EXITED, 8, (int32_t)relay.plan.base.child_pid,
-		      (uint32_t)relay.status };
+		      (uint32_t)relay.child.status };
 
 	if (report_fd >= 0)
 		rt6(__NR_sendto, report_fd, &message, sizeof(message), RT_MSG_NOSIGNAL, 0, 0);
@@ -237,13 +181,13 @@ static void report(int report_fd)
 
 static int exit_status(void)
 {
-	int signal = relay.status & 0x7f;
+	int signal = relay.child.status & 0x7f;
 
 	if (capsule_relay_deadline_passed())
 		return EXIT_TIMEOUT;
-	if (!relay.status_known)
+	if (!relay.child.status_known)
 		return EXIT_UNKNOWN;
-	return signal ? 128 + signal : relay.status >> 8 & 0xff;
+	return signal ? 128 + signal : relay.child.status >> 8 & 0xff;
 }
 
 int capsule_main(int argc, char **argv, char **envp)
@@ -260,20 +204,21 @@ int capsule_main(int argc, char **argv, char **envp)
 		return EXIT_NO_PLAN;
 	settle_fds(&relay.plan);
 	relay.signal_fd = open_signals(base->flags & RELAY_FORWARD_SIGNALS);
-	keep_status();
+	relay.child.pid = base->child_pid;
+	capsule_relay_keep_status();
 	capsule_relay_unlock(&relay.plan);
 	capsule_relay_deadline_start(&relay.plan);
 	capsule_relay_notify_open(&relay.plan);
 	open_pumps(base->master_fd);
 	if (base->flags & RELAY_USE_TTY)
 		capsule_relay_tty_open(base->master_fd);
-	reap();
-	while (!relay.ended)
+	capsule_relay_reap(&relay.child);
+	while (!relay.child.ended)
 		turn();
 	capsule_relay_notify_run(); /* what it said last */
 	drain(&relay.output);
 	capsule_relay_tty_restore();
-	capsule_relay_record(&relay.plan, relay.status);
+	capsule_relay_record(&relay.plan, relay.child.status);
 	capsule_relay_clean_up(&relay.plan, envp);
 	report(base->report_fd);
 	return exit_status();

@@ -19,6 +19,28 @@ struct relay_pump {
 	char data[RELAY_CHUNK];
 };
 
+/* The container's first process, and what is known of its end. */
+struct relay_child {
+	uint32_t pid;
+	uint32_t other; /* a further child to look out for; zeroed when reaped */
+	bool ended;
+	bool traced; /* it is dead, and a tracer keeps its status */
+	bool status_known;
+	int status; /* as wait4(2) has it */
+};
+
+/* Started with stdio closed, none of our own fds may be taken for it. */
+void capsule_relay_fill_stdio(void);
+
+/* Inherited as ignored, SIGCHLD would have the kernel throw the child's status away. */
+void capsule_relay_keep_status(void);
+
+/* Reap all that has ended; as a subreaper we may have inherited strangers. */
+void capsule_relay_reap(struct relay_child *child);
+
+/* The child's pidfd says that it is dead: find out how. */
+void capsule_relay_look(struct relay_child *child);
+
 /* Say in *poll what the pump waits for. */
 void capsule_relay_pump_poll(const struct relay_pump *pump, struct rt_pollfd *poll);
 
@@ -56,7 +78,10 @@ void capsule_relay_record(const struct relay_plan *plan, int status);
 /* R may have held the container's lock through an fd that is now ours. */
 void capsule_relay_unlock(const struct relay_plan *plan);
 
-/* Remove what the plan names, or have the fallback do it. */
-void capsule_relay_clean_up(const struct relay_plan *plan, char **envp);
+/* Remove what the plan names, or have the fallback do it. Returns the fallback's exit status, 0 without one. */
+int capsule_relay_clean_up(const struct relay_plan *plan, char **envp);
+
+/* Start a program in a session of its own. Returns its pid or -errno. */
+long capsule_relay_spawn(const struct plan_strings *strings, char **envp);
 
 #endif

@@ -112,20 +112,29 @@ static _Noreturn void fallback_process(const char **argv, char **envp)
 	rt_exit(EXIT_NO_PROGRAM);
 }
 
-static void run_fallback(const struct plan_strings *strings, char **envp)
+long capsule_relay_spawn(const struct plan_strings *strings, char **envp)
 {
 	const char **argv = capsule_rt_map((strings->count + 1) * sizeof(*argv));
 	long pid;
-	int status;
 
-	if (!argv || !strings->count)
-		return;
+	if (!argv)
+		return -ENOMEM;
 	capsule_plan_vector(strings, argv);
 	pid = capsule_rt_fork(NULL);
 	if (!pid)
 		fallback_process(argv, envp);
+	rt2(__NR_munmap, argv, (strings->count + 1) * sizeof(*argv));
+	return pid;
+}
+
+static int run_fallback(const struct plan_strings *strings, char **envp)
+{
+	long pid = strings->count ? capsule_relay_spawn(strings, envp) : 0;
+	int status = 0;
+
 	while (pid > 0 && rt4(__NR_wait4, pid, &status, 0, 0) == -EINTR)
 		;
+	return status & 0x7f ? 0 : status >> 8 & 0xff;
 }
 
 void capsule_relay_unlock(const struct relay_plan *plan)
@@ -133,7 +142,7 @@ void capsule_relay_unlock(const struct relay_plan *plan)
 	lock(lock_of(plan), LOCK_RELEASE);
 }
 
-void capsule_relay_clean_up(const struct relay_plan *plan, char **envp)
+int capsule_relay_clean_up(const struct relay_plan *plan, char **envp)
 {
 	bool by_fallback = plan->base.flags & RELAY_FALLBACK_ALWAYS;
 	bool done;
@@ -141,6 +150,5 @@ void capsule_relay_clean_up(const struct relay_plan *plan, char **envp)
 	lock(lock_of(plan), LOCK_EXCLUSIVE);
 	done = !still_ours(plan) || (!by_fallback && remove_all(plan));
 	lock(lock_of(plan), LOCK_RELEASE);
-	if (!done)
-		run_fallback(&plan->fallback, envp);
+	return done ? 0 : run_fallback(&plan->fallback, envp);
 }

@@ -87,12 +87,26 @@ static long open_new(const struct relay_plan *plan, const char *path, char *dire
 	return rt4(__NR_openat, plan->base.record_fd, path, flags, 0600);
 }
 
+/* A reader finds the whole record or the one before. */
+static bool temporary_name(const char *name, char *temporary)
+{
+	static const char suffix[] = ".new";
+	size_t len = strlen(name);
+
+	if (len + sizeof(suffix) > TEXT_MAX)
+		return false;
+	memcpy(temporary, name, len);
+	memcpy(temporary + len, suffix, sizeof(suffix));
+	return true;
+}
+
 void capsule_relay_record(const struct relay_plan *plan, int status)
 {
 	static struct text text;
-	static char directory[TEXT_MAX];
+	static char directory[TEXT_MAX], temporary[TEXT_MAX];
+	const int dir_fd = plan->base.record_fd; /* of no account where the name is a path */
 	struct rt_timespec now = { 0 };
-	long fd;
+	long fd, written;
 
 	if (!plan->record_name ||
 	    (plan->base.record_fd < 0 && !status && !capsule_relay_deadline_passed()))
@@ -106,10 +120,15 @@ void capsule_relay_record(const struct relay_plan *plan, int status)
 	add(&text, ",\"time_ns\":");
 	add_number(&text, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
 	add(&text, "}\n");
-	fd = open_new(plan, plan->record_name, directory, sizeof(directory));
+	if (!temporary_name(plan->record_name, temporary))
+		return;
+	fd = open_new(plan, temporary, directory, sizeof(directory));
 	if (fd < 0)
 		return;
-	rt3(__NR_write, fd, text.data,
-	    text.size); /* one write: whoever reads half of it finds no JSON */
+	written = rt3(__NR_write, fd, text.data, text.size);
 	rt_close((int)fd);
+	if (written == (long)text.size)
+		rt5(__NR_renameat2, dir_fd, temporary, dir_fd, plan->record_name, 0);
+	else
+		rt3(__NR_unlinkat, dir_fd, temporary, 0);
 }

@@ -4,7 +4,7 @@
 
 import posix
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 cdef extern from "<poll.h>" nogil:
@@ -29,6 +29,16 @@ cdef extern from "<unistd.h>" nogil:
     int c_sethostname "sethostname"(const char *name, size_t size) noexcept
     int c_setdomainname "setdomainname"(const char *name, size_t size) noexcept
     int c_setsid "setsid"() noexcept
+
+cdef extern from "<sys/inotify.h>" nogil:
+    enum:
+        IN_CLOEXEC
+        IN_NONBLOCK
+        IN_MODIFY
+        IN_CREATE
+        IN_MOVED_TO
+    int c_inotify_init1 "inotify_init1"(int flags) noexcept
+    int c_inotify_add_watch "inotify_add_watch"(int fd, const char *path, uint32_t mask) noexcept
 
 cdef extern from "<errno.h>" nogil:
     int errno
@@ -181,6 +191,19 @@ def namespace_type(int fd):
 def signalfd(uint64_t mask):
     """Block the signals of mask (bit n-1 is signal n) and open a descriptor that reads them."""
     return check(capsule_proc_signalfd(mask), "signalfd")
+
+
+def watch_directory(str path):
+    """Open a descriptor that is readable when a file of a directory is written, made or moved there; man 7 inotify."""
+    cdef bytes encoded = path.encode("utf-8", "surrogateescape")
+    cdef int fd = c_inotify_init1(IN_CLOEXEC | IN_NONBLOCK)
+    if fd < 0:
+        check(-errno, "inotify_init1")
+    if c_inotify_add_watch(fd, encoded, IN_MODIFY | IN_CREATE | IN_MOVED_TO) < 0:
+        error = errno
+        posix.close(fd)
+        check(-error, "inotify_add_watch")
+    return fd
 
 
 def block_signals(uint64_t mask):

@@ -1,6 +1,6 @@
 # distutils: sources = csrc/sealed.c build/generated/embedded_programs.c
 # cython: language_level=3
-"""The freestanding programs that are embedded in this build: the tail and the relay."""
+"""The freestanding programs that are embedded in this build: the tail, the relay and the monitor."""
 
 import posix
 
@@ -18,13 +18,15 @@ cdef extern from "sealed.h" nogil:
 
 cdef extern from *:
     """
-    extern const unsigned char capsule_tail_image[], capsule_relay_image[];
-    extern const size_t capsule_tail_size, capsule_relay_size;
+    extern const unsigned char capsule_tail_image[], capsule_relay_image[], capsule_monitor_image[];
+    extern const size_t capsule_tail_size, capsule_relay_size, capsule_monitor_size;
     """
     const unsigned char *capsule_tail_image
     const unsigned char *capsule_relay_image
+    const unsigned char *capsule_monitor_image
     size_t capsule_tail_size
     size_t capsule_relay_size
+    size_t capsule_monitor_size
 
 
 cdef int check(int fd, operation) except -1:
@@ -41,6 +43,12 @@ def tail():
 def relay():
     """Open a sealed, executable copy of the relay."""
     return check(capsule_sealed_program("capsule-relay", capsule_relay_image, capsule_relay_size, "/run"), "seal relay")
+
+
+def monitor():
+    """Open a sealed, executable copy of the monitor."""
+    return check(capsule_sealed_program("capsule-monitor", capsule_monitor_image, capsule_monitor_size, "/run"),
+                 "seal monitor")
 
 
 def become(int program_fd, bytes name, bytes argument):

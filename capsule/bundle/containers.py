@@ -52,7 +52,8 @@ FIELDS: tuple[tuple[str, object], ...] = (
     ("health", {}),  # command (list), interval_ms, timeout_ms, start_period_ms, retries; {}: not watched
     ("runs", 0),  # how often it was started
     ("restarts", 0),  # how often by its policy since somebody started it
-    ("start_time", ""),  # of the last run
+    ("started_ns", 0),  # since 1970: when the last run began
+    ("error", ""),  # why the last start failed, "" if it did not
     ("wanted", False),  # somebody wants it to run: `stop` takes that back, a reboot does not
     ("removing", False),  # `rm` has begun: nothing but another `rm` may follow
     ("extra", {}),  # of features that keep something of their own
@@ -65,7 +66,7 @@ class Record:
     __slots__ = (
         "id", "name", "create_time", "image", "image_id", "command", "labels", "overlay", "network", "volumes",
         "detached", "remove", "tty", "interactive", "restart", "stop_signal", "stop_timeout", "timeout_ms", "log",
-        "health", "runs", "restarts", "start_time", "wanted", "removing", "extra",
+        "health", "runs", "restarts", "started_ns", "error", "wanted", "removing", "extra",
     )  # fmt: skip
 
     def __init__(self, id: str, name: str = "") -> None:
@@ -91,10 +92,16 @@ class Record:
         self.health: dict = {}
         self.runs = 0
         self.restarts = 0
-        self.start_time = ""
+        self.started_ns = 0
+        self.error = ""
         self.wanted = False
         self.removing = False
         self.extra: dict = {}
+
+    @property
+    def start_time(self) -> str:
+        """When the last run began, as create_time; "" before the first."""
+        return format_time(self.started_ns) if self.started_ns else ""
 
     def to_dict(self) -> dict:
         """Return the record as JSON values."""
@@ -152,7 +159,7 @@ class Containers:
             entry.replace(CONFIG, config)
             save(entry, record)
             proc.stop_point("engine-recorded")
-            self._take_name(record.name, record.id)
+            self.take_name(record.name, record.id)
         except BaseException:
             entry.remove()
             entry.close()
@@ -204,14 +211,15 @@ class Containers:
         """Give a container, locked by the caller, another name. Raises AlreadyExists, StateError."""
         check_id(name)
         before = record.name
-        self._take_name(name, record.id)
+        self.take_name(name, record.id)
         record.name = name
         save(entry, record)
-        self._drop_name(before, record.id)
+        if before != name:
+            self.drop_name(before, record.id)
 
     def forget(self, entry: Entry, record: Record) -> None:
         """Remove the record, the name with it; the caller has the lock and has removed everything else."""
-        self._drop_name(record.name, record.id)
+        self.drop_name(record.name, record.id)
         entry.remove()
 
     def _named(self, name: str) -> str:
@@ -221,7 +229,8 @@ class Containers:
             return ""
         return id if is_valid(id) and posix.access(f"{self.root}/{id}/{RECORD}", posix.F_OK) else ""
 
-    def _take_name(self, name: str, id: str) -> None:
+    def take_name(self, name: str, id: str) -> None:
+        """Have a name lead to a container. Raises AlreadyExists, naming whose it is, StateError."""
         lock_fd = self._lock_names()
         try:
             owner = self._named(name)
@@ -240,10 +249,11 @@ class Containers:
         finally:
             posix.close(lock_fd)
 
-    def _drop_name(self, name: str, id: str) -> None:
+    def drop_name(self, name: str, id: str) -> None:
+        """Let a name go that leads to a container, or ("" for its id) to none that is there. Raises StateError."""
         lock_fd = self._lock_names()
         try:
-            if posix.readlink(name, dir_fd=lock_fd) == id:
+            if self._named(name) == id or posix.readlink(name, dir_fd=lock_fd) == id:
                 posix.unlink(name, dir_fd=lock_fd)
         except FileNotFoundError:
             pass
@@ -287,9 +297,14 @@ def end_of(entry: Entry, record: Record, name: str = "end.json") -> dict | None:
     fields = None if data is None else failures.read_end(data, record.id)
     if fields is None or fields.get("run") != record.runs:
         return None
+    return {**failures.describe_end(fields), "status": exit_status(fields)}
+
+
+def exit_status(fields: dict) -> int:
+    """Return the exit status of an end's record as a shell has it: 128 and the signal's number for a signal."""
     status = fields.get("wait_status")
     wait = status if type(status) is int else 0
-    return {**failures.describe_end(fields), "status": 128 + (wait & 0x7F) if wait & 0x7F else wait >> 8 & 0xFF}
+    return 128 + (wait & 0x7F) if wait & 0x7F else wait >> 8 & 0xFF
 
 
 def _age(record: Record) -> tuple[str, str]:

@@ -9,5 +9,10 @@ from capsule.cli.scanner import Invocation
 
 def run(invocation: Invocation) -> int:
     """Delete the container."""
-    verbs.delete(runtime_root(invocation), invocation.positionals[0], invocation.options["force"])
+    root, force = runtime_root(invocation), invocation.options["force"]
+    if not verbs.delete(root, invocation.positionals[0], force):
+        from capsule.cli import engine_names
+
+        if engine_names.translate(invocation):
+            verbs.delete(root, invocation.positionals[0], force)
     return 0

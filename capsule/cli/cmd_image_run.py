@@ -1,66 +1,81 @@
-"""image run: a program of an image in the foreground; its root's upper layer is gone with its last process."""
+"""image run: a container of an image, in the foreground or with a monitor of its own."""
 
 from __future__ import annotations
 
 import posix
 
-from capsule import verbs
+from capsule import log
 from capsule._ext import json
-from capsule.bundle import confinement, host, image as images
-from capsule.cli import quantities
-from capsule.cli.paths import absolute, runtime_root, storage_root
+from capsule.bundle import confinement, containers, image as images, layers, removal, running
+from capsule.bundle.containers import Containers, Record
+from capsule.cli import life_options, output, quantities
+from capsule.cli.paths import absolute, containers_root, runtime_root, storage_root
 from capsule.cli.refusals import refuse_cgroup_choices
 from capsule.cli.scanner import Invocation
-from capsule.cli.time_limits import milliseconds
-from capsule.errors import CapsuleError, Unsupported
+from capsule.errors import CapsuleError, NotFound, Unsupported
 from capsule.image import lookup
 from capsule.spec.load import build_config, read_file
 
-BUILT_IN = "host"
-_UNBUILT = ("detach", "restart", "health_cmd")
-_KILL_AFTER_MS = 10_000
-
 
 def run(invocation: Invocation) -> int:
-    """Become the container's relay; returns only where that fails."""
+    """Make a container and run it: in the foreground become its relay, which returns only where that fails."""
     refuse_cgroup_choices("image run", invocation)
-    options, root, store = invocation.options, runtime_root(invocation), storage_root(invocation)
-    for key in _UNBUILT:
-        if options[key]:
-            raise Unsupported("image run", f"--{key.replace('_', '-')}", "is not built yet")
-    id = options["name"] or posix.urandom(6).hex()
-    wish = _wish(invocation, id)
-    network = _network(invocation, id)
-    timeout_ms = milliseconds("image run", "--timeout", options["timeout"]) if options["timeout"] else 0
-    if wish["image"] == BUILT_IN:
-        tree, overlay, _ = host.draw(host.Wish(wish["command"] or ["/bin/sh"], "/"))
-        tree["process"]["user"] = images.user_of(wish["user"], ["/"])
-        images.change(tree, images.host_config(), wish)
-        held = ""
-    else:
-        found = lookup.find(store, wish["image"])
-        tree, overlay = images.compile(found.config.get("config") or {}, found.layers, wish)
-        held = found.id
-    config = build_config(tree, json.dumps(tree))
-    if not options["interactive"]:
-        _close_input()
-    if held:
-        lookup.hold(store, held, id)
+    options = invocation.options
+    places = running.Places(runtime_root(invocation), storage_root(invocation), containers_root(invocation))
+    record = Record(containers.new_id(), options["name"])
+    wish = _wish(invocation, record.id)
+    record.network = _network(invocation, record.name) or {}
+    config, drawn = _compile(places, record, wish, options)
+    found = Containers(places.containers)
+    entry = found.create(record, config.raw)
     try:
-        return verbs.run(root, id, bundle="/", config=config, overlay=overlay, network=network, timeout_ms=timeout_ms,
-                         kill_after_ms=_KILL_AFTER_MS,
-                         finish=lambda plan, container: _let_go(plan, root, id, store, held))
+        if record.detached:
+            entry.unlock()
+            running.in_background(places, record.id)
+            output.print_out(record.id + "\n")
+            return 0
+        if not record.interactive:
+            _close_input()
+        return running.run(places, entry, record, config=config, drawn=drawn)
     except BaseException:
-        if held:
-            lookup.release(store, held, id)
+        entry.close()  # its lock: the removal takes it anew
+        _undo(places, found, record)
         raise
 
 
-def _let_go(plan, root: str, id: str, store: str, held: str) -> None:
-    """Have the relay let go of the image when the container has gone."""
-    if held:
-        plan.fallback_always = True
-        plan.fallback_argv = verbs.launcher_argv(root, "_ended", id, store, held)
+def _compile(places: running.Places, record: Record, wish: dict, options: dict) -> tuple:
+    """Fill a record; returns the configuration, and the overlay if it is drawn over this machine."""
+    record.image, record.labels = wish["image"], wish["labels"]
+    drawn = None
+    if record.image == layers.BUILT_IN:
+        of_image = images.host_config()
+        life_options.fill(record, options, of_image)
+        record.command = wish["command"] or of_image["Cmd"]
+        tree, drawn = layers.draw_host(f"{places.containers}/{record.id}", record)
+        tree["process"]["user"] = images.user_of(wish["user"], ["/"])
+        images.change(tree, of_image, wish)
+    else:
+        image = lookup.find(places.store, record.image)
+        of_image = image.config.get("config") or {}
+        life_options.fill(record, options, of_image)
+        tree, record.overlay = images.compile(of_image, image.layers, wish)
+        record.image_id = image.id
+    record.command, record.labels = tree["process"]["args"], tree["annotations"]
+    return build_config(tree, json.dumps(tree)), drawn
+
+
+def _undo(places: running.Places, found: Containers, record: Record) -> None:
+    """Remove a container that did not come to run: the failure is what counts."""
+    try:
+        entry = found.open(record.id, lock=True)
+    except NotFound:
+        return
+    try:
+        removal.remove(places, found, entry, record, volumes=True)
+    except CapsuleError as err:
+        log.warning(f"remove container {record.name}: {err}")
+    finally:
+        entry.close()
 
 
 _NETWORK_OPTIONS = ("network", "publish", "link", "ip", "ip6", "mac_address", "network_alias", "add_host", "dns")
@@ -91,7 +106,7 @@ def _wish(invocation: Invocation, id: str) -> dict:
     return {
         "image": words[0], "command": words[1:], "user": options["user"], "cwd": options["cwd"],
         "entrypoint": _entrypoint(options["entrypoint"]),
-        "env": _env(options), "terminal": options["tty"], "hostname": options["hostname"] or id[:63],
+        "env": _env(options), "terminal": options["tty"], "hostname": options["hostname"] or id[: containers.SHORT],
         "readonly": options["readonly"], "labels": dict([_pair("--label", text) for text in options["label"]]),
         "mounts": _mounts(options), "resources": _resources(options), "cap_add": options["cap_add"],
         "cap_drop": options["cap_drop"], "confinement": confinement.parse(options["security_opt"]),

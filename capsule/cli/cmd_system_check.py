@@ -1,11 +1,13 @@
-"""system check: is the store of images whole?"""
+"""system check: are images and containers whole?"""
 
 from __future__ import annotations
 
+from capsule.bundle import container_check
 from capsule.cli import output
+from capsule.cli.cmd_life import places_of
 from capsule.cli.paths import storage_root
 from capsule.cli.scanner import Invocation
-from capsule.image.check import check
+from capsule.image.check import Finding, check
 from capsule.image.store import Store
 
 _UNWELL = 1  # exit status
@@ -14,7 +16,9 @@ _UNWELL = 1  # exit status
 def run(invocation: Invocation) -> int:
     """Print a line for each fault; fail if one is left. Raises CapsuleError."""
     options = invocation.options
-    found = check(Store(storage_root(invocation)), fix=options["fix"], deep=options["deep"])
+    # Containers first: what they let go of may be what the store has to keep no longer.
+    found = [Finding(*fault) for fault in container_check.check(places_of(invocation), fix=options["fix"])]
+    found += check(Store(storage_root(invocation)), fix=options["fix"], deep=options["deep"])
     left = [finding for finding in found if not finding.fixed]
     if options["json"]:
         rows = [{"subject": finding.subject, "detail": finding.detail, "fixed": finding.fixed} for finding in found]

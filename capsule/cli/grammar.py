@@ -206,7 +206,9 @@ COMMANDS = (
 # What the library starts (docs/api.md); not for people, so absent from help.
 HIDDEN_COMMANDS = (
     ("_serve", "cmd_serve", (1, 1), False, "<fd>", "execute one request of the library", ()),
-    ("_ended", "cmd_image_ended", (3, 3), False, "<id> <store> <image>", "remove the container of an image", ()),
+    ("_monitor", "cmd_image_monitor", (4, 4), False, "<store> <containers> <id> <fd>", "run and look after it", ()),
+    ("_ended", "cmd_image_ended", (3, 3), False, "<store> <containers> <id>", "clean up after a run", ()),
+    ("_health", "cmd_image_health", (3, 3), False, "<store> <containers> <id>", "look after a container's health", ()),
 )
 
 

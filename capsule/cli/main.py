@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from capsule.cli import grammar, output, scanner
-from capsule.errors import CapsuleError
+from capsule.errors import CapsuleError, NotFound
 
 # Verbs whose failures `why` tells.
 _REMEMBERED = ("create", "start", "run", "exec", "delete", "checkpoint", "restore")
@@ -24,7 +24,7 @@ def perform(invocation: scanner.Invocation) -> int:
     values = invocation.globals
     try:
         output.open_log(values["log"], values["log_format"], values["debug"])
-        return _load(invocation.command).run(invocation)
+        return _run(invocation)
     except Exception as err:
         output.report(err, debug=values["debug"])
         if invocation.command in _REMEMBERED:
@@ -32,6 +32,19 @@ def perform(invocation: scanner.Invocation) -> int:
         if invocation.command == "exec":
             return EXEC_FAILED
         return err.exit_status if isinstance(err, CapsuleError) else 1
+
+
+def _run(invocation: scanner.Invocation) -> int:
+    module = _load(invocation.command)
+    try:
+        return module.run(invocation)
+    except NotFound:
+        # No hot command of the runtime pays for the names of the engine: its container is there.
+        from capsule.cli import engine_names
+
+        if not engine_names.translate(invocation):
+            raise
+    return module.run(invocation)
 
 
 def _remember(invocation: scanner.Invocation, err: Exception) -> None:

@@ -39,6 +39,13 @@ def open_log(path: str, log_format: str, debug: bool) -> None:
     _json = log_format == "json"
 
 
+def keep_log() -> None:
+    """Keep writing records where standard error leads now; the descriptor is about to be something else."""
+    global _log_fd
+    if _log_fd == STDERR:
+        _log_fd = posix.dup(STDERR)
+
+
 def write(fd: int, data: bytes) -> None:
     """Write everything.
 

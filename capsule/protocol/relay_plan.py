@@ -1,4 +1,4 @@
-"""The plan that R hands the relay when it replaces itself by it; csrc/relay.c acts on it.
+"""The plan that R hands the relay, or the monitor, when it replaces itself by it; csrc/relay.c and monitor.c act on it.
 
 Paths are absolute host paths; docs/tail.md has the records.
 """
@@ -12,6 +12,7 @@ from capsule.protocol._plan import (
     pack_strings,
     signed,
     u32,
+    u64,
     unpack,
     unpack_list,
     unpack_strings,
@@ -21,7 +22,37 @@ MAGIC = b"CAPRELAY"
 
 _BASE, _CLEANUP_DIRS, _CLEANUP_FILES, _STATE_DIR, _KILL_CGROUP, _FALLBACK = 1, 2, 3, 4, 5, 6
 _DEADLINE, _RECORD, _OOM, _NOTIFY = 7, 8, 9, 10
+_MONITOR, _LOG, _AGAIN, _HEALTH = 11, 12, 13, 14
 _FORWARD_SIGNALS, _USE_TTY, _FALLBACK_ALWAYS = 1, 2, 4
+
+
+LOG_KINDS = ("none", "k8s-file", "json-file")  # index: what the plan says
+
+
+class MonitorPlan:
+    """What the engine's containers have besides: the relay looks at alive_fd alone."""
+
+    __slots__ = ("alive_fd", "output_fd", "error_fd", "input_fd", "listen_fd", "log_dir_fd", "log_name", "log_kind",
+                 "log_files", "log_size", "health_ms", "health_argv", "again_argv")
+
+    def __init__(self) -> None:
+        self.alive_fd = NO_FD       # flocked; kept open to the end
+        self.output_fd = NO_FD      # pipes; none where there is a terminal
+        self.error_fd = NO_FD
+        self.input_fd = NO_FD
+        self.listen_fd = NO_FD      # SOCK_SEQPACKET listener of those who attach
+        self.log_dir_fd = NO_FD
+        self.log_name = b""         # in that directory
+        self.log_kind = 0           # index into LOG_KINDS
+        self.log_files = 0          # how many, the present one included
+        self.log_size = 0           # bytes; 0: no limit
+        self.health_ms = 0
+        self.health_argv: list[bytes] = []  # [0] an absolute path; as again_argv
+        self.again_argv: list[bytes] = []   # replaces the monitor when the fallback's exit status asks for it
+
+    def fds(self) -> list[int]:
+        """List the descriptors."""
+        return [self.alive_fd, self.output_fd, self.error_fd, self.input_fd, self.listen_fd, self.log_dir_fd]
 
 
 class RelayPlan:
@@ -31,7 +62,7 @@ class RelayPlan:
         "child_pid", "child_pidfd", "master_fd", "report_fd", "state_fd", "lock_fd", "forward_signals", "use_tty",
         "cleanup_dirs", "cleanup_files", "state_dir", "kill_cgroup", "fallback_argv", "fallback_always",
         "record_fd", "record_name", "record_head", "oom_counters", "timeout_ms", "kill_after_ms",
-        "notify_inner_fd", "notify_outer_fd",
+        "notify_inner_fd", "notify_outer_fd", "monitor",
     )
 
     def __init__(self, child_pid: int, child_pidfd: int):
@@ -58,6 +89,7 @@ class RelayPlan:
         self.kill_after_ms = 0                  # after that, SIGKILL
         self.notify_inner_fd = NO_FD            # datagram socket on which the program says READY=1
         self.notify_outer_fd = NO_FD            # and the one where that goes; both or none
+        self.monitor: MonitorPlan | None = None
 
 
 def encode(plan: RelayPlan) -> bytes:
@@ -91,7 +123,21 @@ def encode(plan: RelayPlan) -> bytes:
         records.append((_OOM, pack_strings([plan.oom_counters])))
     if plan.notify_inner_fd != NO_FD:
         records.append((_NOTIFY, u32(plan.notify_inner_fd) + u32(plan.notify_outer_fd)))
+    if plan.monitor is not None:
+        records += _monitor_records(plan.monitor)
     return pack(MAGIC, records)
+
+
+def _monitor_records(plan: MonitorPlan) -> list[tuple[int, bytes]]:
+    numbers = [*plan.fds(), plan.log_kind, plan.log_files, plan.health_ms, 0]
+    records = [(_MONITOR, u64(plan.log_size) + b"".join([u32(value) for value in numbers]))]
+    if plan.log_name:
+        records.append((_LOG, pack_strings([plan.log_name])))
+    if plan.again_argv:
+        records.append((_AGAIN, pack_list(plan.again_argv)))
+    if plan.health_argv:
+        records.append((_HEALTH, pack_list(plan.health_argv)))
+    return records
 
 
 def decode(data: bytes) -> RelayPlan:
@@ -129,6 +175,23 @@ def decode(data: bytes) -> RelayPlan:
             plan.oom_counters = unpack_strings(body, 1)[0]
         elif kind == _NOTIFY:
             plan.notify_inner_fd, plan.notify_outer_fd = signed(body, 0), signed(body, 4)
+        elif kind in (_MONITOR, _LOG, _AGAIN, _HEALTH):
+            plan.monitor = plan.monitor or MonitorPlan()
+            _decode_monitor(plan.monitor, kind, body)
         else:
             raise ValueError(f"decode plan: unknown record {kind}")
     return plan
+
+
+def _decode_monitor(plan: MonitorPlan, kind: int, body: bytes) -> None:
+    if kind == _LOG:
+        plan.log_name = unpack_strings(body, 1)[0]
+    elif kind == _AGAIN:
+        plan.again_argv = unpack_list(body)
+    elif kind == _HEALTH:
+        plan.health_argv = unpack_list(body)
+    else:
+        plan.log_size = number(body, 0, 8)
+        (plan.alive_fd, plan.output_fd, plan.error_fd, plan.input_fd, plan.listen_fd,
+         plan.log_dir_fd) = [signed(body, at) for at in (8, 12, 16, 20, 24, 28)]
+        plan.log_kind, plan.log_files, plan.health_ms = [number(body, at) for at in (32, 36, 40)]

@@ -56,11 +56,13 @@ def add_record(plan: relay_plan.RelayPlan, container, *, keep: bool) -> None:
 
 
 def become(plan: relay_plan.RelayPlan) -> None:
-    """Replace this process by the relay; never returns."""
-    keep = [fd for fd in (plan.child_pidfd, plan.master_fd, plan.report_fd, plan.state_fd, plan.lock_fd, plan.record_fd,
-                       plan.notify_inner_fd, plan.notify_outer_fd) if fd >= 0]
+    """Replace this process by the relay, or the monitor where others may attach; never returns."""
+    monitor = plan.monitor
+    keep = [plan.child_pidfd, plan.master_fd, plan.report_fd, plan.state_fd, plan.lock_fd, plan.record_fd,
+            plan.notify_inner_fd, plan.notify_outer_fd, *(monitor.fds() if monitor is not None else [])]
     plan_fd = proc.memfd("capsule-relay-plan", relay_plan.encode(plan))
-    program_fd = programs.relay()
+    program_fd = programs.monitor() if monitor is not None and monitor.listen_fd >= 0 else programs.relay()
     for fd in (*keep, plan_fd):
-        proc.set_cloexec(fd, False)
+        if fd >= 0:
+            proc.set_cloexec(fd, False)
     programs.become(program_fd, b"capsule", str(plan_fd).encode())

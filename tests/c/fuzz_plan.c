@@ -73,6 +73,9 @@ static void use_relay(const struct relay_plan *plan)
 	use_string(plan->record_name);
 	use_string(plan->record_head);
 	use_string(plan->oom_counters);
+	use_string(plan->log_name);
+	use_strings(&plan->again);
+	use_strings(&plan->health);
 }
 
 /* Returns whether the bytes are a plan of either kind. */

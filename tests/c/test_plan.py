@@ -11,7 +11,7 @@ from helpers.budget import times
 from tail_kit import BUILD, ROOT, bpf
 
 from capsule.protocol import _plan, relay_plan, tail_plan
-from capsule.protocol.relay_plan import RelayPlan
+from capsule.protocol.relay_plan import MonitorPlan, RelayPlan
 from capsule.protocol.tail_plan import TailPlan
 
 SANITIZE = "-fsanitize=address,undefined"
@@ -57,6 +57,10 @@ def full_relay_plan() -> RelayPlan:
     plan.record_fd, plan.record_name, plan.record_head = 9, b"end.json", b'{"id":"c",'
     plan.oom_counters, plan.timeout_ms, plan.kill_after_ms = b"/a/memory.oom_control", 1500, 10000
     plan.notify_inner_fd, plan.notify_outer_fd = 10, 11
+    plan.monitor = own = MonitorPlan()
+    (own.alive_fd, own.output_fd, own.error_fd, own.input_fd, own.listen_fd, own.log_dir_fd) = range(12, 18)
+    own.log_name, own.log_kind, own.log_files, own.log_size = b"ctr.log", 2, 3, 1 << 33
+    own.health_ms, own.health_argv, own.again_argv = 30000, [b"/usr/bin/capsule", b"_health"], [b"/usr/bin/capsule"]
     return plan
 
 
@@ -111,6 +115,25 @@ def test_a_relay_plan_that_contradicts_itself_is_refused(change, checker, tmp_pa
         setattr(plan, name, value)
     (tmp_path / "plan").write_bytes(relay_plan.encode(plan))
     assert not _accepted(checker, tmp_path / "plan")
+
+
+@pytest.mark.parametrize("change", [
+    {"alive_fd": 2}, {"output_fd": 4}, {"listen_fd": 12}, {"log_name": b""}, {"log_dir_fd": -1}, {"log_kind": 0},
+    {"log_kind": 3}, {"log_files": 0}, {"health_ms": 0}, {"health_argv": []}, {"health_argv": [b"capsule"]},
+    {"again_argv": [b"capsule"]},
+], ids=str)
+@pytest.mark.requires("gcc")
+def test_a_monitors_plan_that_contradicts_itself_is_refused(change, checker, tmp_path) -> None:
+    plan = full_relay_plan()
+    for name, value in change.items():
+        setattr(plan.monitor, name, value)
+    (tmp_path / "plan").write_bytes(relay_plan.encode(plan))
+    assert not _accepted(checker, tmp_path / "plan")
+
+
+def test_a_monitors_plan_survives_the_way_to_bytes_and_back() -> None:
+    data = relay_plan.encode(full_relay_plan())
+    assert relay_plan.encode(relay_plan.decode(data)) == data
 
 
 @pytest.mark.requires("gcc")

@@ -49,7 +49,7 @@ def test_an_entrypoint_of_the_call_drops_the_images_command(image) -> None:
 
 def test_its_status_is_ours_and_nothing_is_left(image, capsule) -> None:
     before = Path("/proc/self/mountinfo").read_text()
-    assert image("exit 5", rc=5).err == ""
+    assert image("exit 5", rc=5, flags=("--rm",)).err == ""
     assert capsule.ids() == [] and Path("/proc/self/mountinfo").read_text() == before
     capsule.call("image", "delete", "box")  # nobody holds it
 
@@ -147,7 +147,7 @@ def test_a_tmpfs_of_mount_may_be_read_only(image) -> None:
 
 
 @pytest.mark.parametrize("flags", [
-    ("-d",), ("--restart", "always"), ("--link", "a:b"), ("--device", "vendor.com/class=name"),
+    ("--restart", "always"), ("--link", "a:b"), ("--device", "vendor.com/class=name"),
     ("--health-cmd", "true"), ("-v", "named:/data"), ("--security-opt", "label=type:x"),
     ("--mount", "type=volume,target=/x"), ("--mount", "type=tmpfs,source=/etc,target=/x"),
     ("--mount", "source=/etc,target=/x,tmpfs-size=1m"),

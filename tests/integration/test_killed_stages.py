@@ -10,8 +10,8 @@ from helpers.wait import wait_until
 
 pytestmark = requires("root", "stop", "busybox", "gcc")
 
-# Those of networks are in tests/network, those of `sandbox apply` in test_sandbox.py.
-NAMES = [name for name in stops.names() if not name.startswith(("net-", "apply-"))]
+# Others are in tests/network, test_sandbox.py (`apply`) and test_engine_crashes.py.
+NAMES = [name for name in stops.names() if not name.startswith(("net-", "apply-", "engine-"))]
 VERBS = ["create", "run", "start", "exec", "delete"]
 
 

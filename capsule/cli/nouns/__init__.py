@@ -11,8 +11,11 @@ The scanner runs only the commands of `LINKED`, whose modules the launcher has; 
 from __future__ import annotations
 
 NOUNS: tuple[str, ...] = ("image", "network", "system")
-ENGINE: tuple[str, ...] = ("sandbox", "port")
-LINKED: frozenset[str] = frozenset({"image run", "network connect", "network disconnect", "sandbox", "_sandbox"})
+ENGINE: tuple[str, ...] = ("sandbox", "life", "port")
+LINKED: frozenset[str] = frozenset({
+    "image run", "network connect", "network disconnect", "sandbox", "_sandbox",
+    "logs", "stop", "restart", "wait", "rm",
+})
 
 
 def table(noun: str):

@@ -23,7 +23,7 @@ _PLATFORM = ("platform", ("platform",), TEXT, "OS/ARCH[/VARIANT]", "image for an
 
 _RUN = (
     ("name", ("name", "id"), TEXT, "NAME", "name of the container (default: made up)"),
-    ("rm", ("rm",), FLAG, "", "accepted: what runs in the foreground is removed at its end"),
+    ("rm", ("rm",), FLAG, "", "remove it at its end"),
     ("interactive", ("interactive", "i"), FLAG, "", "pass on standard input"),
     ("tty", ("tty", "t"), FLAG, "", "allocate a terminal"),
     ("env", ("env", "e"), TEXTS, "NAME[=VALUE]", "set or pass an environment variable"),
@@ -47,11 +47,19 @@ _RUN = (
     *NETWORK,
     ("link", ("link",), TEXTS, "CONTAINER[:ALIAS]", "find a container of the same network by a further name"),
     ("timeout", ("timeout",), TEXT, "SECONDS", "end it after so long, with exit status 124"),
-    ("detach", ("detach", "d"), FLAG, "", "not built yet"),
-    ("restart", ("restart",), TEXT, "POLICY", "not built yet"),
+    ("detach", ("detach", "d"), FLAG, "", "run it in the background, with a monitor, and print its id"),
+    ("log_driver", ("log-driver",), TEXT, "NAME", "k8s-file (default), json-file or none"),
+    ("log_opt", ("log-opt",), TEXTS, "KEY=VALUE", "path=FILE, max-size=SIZE, max-file=NUMBER"),
+    ("restart", ("restart",), TEXT, "POLICY", "no (default), on-failure[:TRIES], always or unless-stopped"),
+    ("stop_signal", ("stop-signal",), TEXT, "SIGNAL", "what stop sends first (default: the image's, or TERM)"),
+    ("stop_timeout", ("stop-timeout",), TEXT, "SECONDS", "how long after it stop sends KILL (10)"),
+    ("health_cmd", ("health-cmd",), TEXT, "COMMAND", "shell command that tells whether it is well; none"),
+    ("health_interval", ("health-interval",), TEXT, "DURATION", "time between two looks (30s)"),
+    ("health_timeout", ("health-timeout",), TEXT, "DURATION", "longest look (30s)"),
+    ("health_retries", ("health-retries",), TEXT, "N", "how many bad looks make it unhealthy (3)"),
+    ("health_start_period", ("health-start-period",), TEXT, "DURATION", "time in which bad looks do not count (0s)"),
     ("init", ("init",), FLAG, "", "have an init (tini or catatonit of this machine) reap processes, pass on signals"),
     ("device", ("device",), TEXTS, "HOST[:DIR][:rwm]", "let it use a device of this machine, or a directory of them"),
-    ("health_cmd", ("health-cmd",), TEXT, "COMMAND", "not built yet"),
 )
 
 COMMANDS = (

@@ -1,0 +1,105 @@
+"""Are the engine's containers whole? What a crash left of one is found here and, with `fix`, taken to its end."""
+
+from __future__ import annotations
+
+import posix
+
+from capsule.bundle import containers as records, life, removal, running
+from capsule.bundle.containers import NAMES, Containers, Record
+from capsule.errors import CapsuleError, NotFound, StateError
+from capsule.image import lookup
+
+
+def check(places: running.Places, *, fix: bool) -> list[tuple[str, str, bool]]:
+    """Return (subject, what is wrong, whether it is repaired) of each fault.
+
+    Containers that run are looked at and left alone. Raises CapsuleError.
+    """
+    found = Containers(places.containers)
+    faults = []
+    for id in found.store.ids():
+        try:
+            entry = found.open(id, lock=True)
+        except NotFound:
+            continue
+        try:
+            faults += _check_one(places, found, entry, fix)
+        finally:
+            entry.close()
+    return faults + _check_names(found, fix) + _check_holds(places, found, fix)
+
+
+def _check_one(places: running.Places, found: Containers, entry, fix: bool) -> list[tuple[str, str, bool]]:
+    subject = f"container {entry.id[: records.SHORT]}"
+    try:
+        record = records.read(entry)
+    except StateError as err:
+        return [_repaired(subject, err.cause, fix, removal.remove_leftover, places, found, entry)]
+    if life.is_alive(entry):
+        return []
+    seen = life.observe(places.runtime, entry, record)
+    if seen.is_up:
+        return [_repaired(subject, "it runs, and nobody looks after it", fix,
+                          life.clear, places.runtime, record.id)]
+    if record.removing or (record.remove and record.runs):
+        return [_repaired(subject, "its removal did not finish", fix, _remove, places, found, entry, record)]
+    faults = []
+    if life.has_leftover(places.runtime, record.id):
+        faults.append(_repaired(subject, "its last run was not cleaned up", fix, life.clear,
+                                places.runtime, record.id))
+    if not _has_name(found, record):
+        faults.append(_repaired(subject, f"its name {record.name} does not lead to it", fix,
+                                found.take_name, record.name, record.id))
+    return faults
+
+
+def _has_name(found: Containers, record: Record) -> bool:
+    try:
+        return found.find(record.name) == record.id
+    except StateError:
+        return False
+
+
+def _check_names(found: Containers, fix: bool) -> list[tuple[str, str, bool]]:
+    try:
+        names = posix.listdir(f"{found.root}/{NAMES}")
+    except FileNotFoundError:
+        return []
+    faults = []
+    for name in names:
+        try:
+            found.find(name)
+        except NotFound:
+            faults.append(_repaired(f"name {name}", "its container has gone", fix, found.drop_name, name, ""))
+    return faults
+
+
+def _check_holds(places: running.Places, found: Containers, fix: bool) -> list[tuple[str, str, bool]]:
+    """Find holds on images of containers that are no more; others than ours do not have names of that length."""
+    try:
+        images = posix.listdir(f"{places.store}/{lookup.HOLDS}")
+    except FileNotFoundError:
+        return []
+    there = set(found.store.ids())
+    faults = []
+    for image in images:
+        for user in lookup.holders(places.store, f"sha256:{image}"):
+            if len(user) == 2 * records.ID_BYTES and user not in there:
+                faults.append(_repaired(f"image {image[: records.SHORT]}", f"held by container "
+                                        f"{user[: records.SHORT]}, which has gone", fix,
+                                        lookup.release, places.store, f"sha256:{image}", user))
+    return faults
+
+
+def _remove(places: running.Places, found: Containers, entry, record: Record) -> None:
+    removal.remove(places, found, entry, record, volumes=True)
+
+
+def _repaired(subject: str, fault: str, fix: bool, repair, *args) -> tuple[str, str, bool]:
+    if not fix:
+        return subject, fault, False
+    try:
+        repair(*args)
+    except (CapsuleError, OSError) as err:
+        return subject, f"{fault}; {err}", False
+    return subject, fault, True

@@ -1,0 +1,65 @@
+"""Where the changes of a container go: directories of its own, which outlive its runs, or a tmpfs that does not."""
+
+from __future__ import annotations
+
+import posix
+
+from capsule.bundle import host
+from capsule.bundle.containers import Record
+from capsule.linux import trees
+
+BUILT_IN = "host"
+
+
+def is_kept(record: Record) -> bool:
+    """Tell whether the changes lie in directories: throw-away ones of the foreground are in memory."""
+    return record.detached or not record.remove
+
+
+def draw_host(place: str, record: Record) -> tuple[dict, dict]:
+    """Return (config.json as a tree, the overlay) over this machine; `place` is the container's directory.
+
+    Done anew for each run: what is secret may have changed since the last. Raises CapsuleError.
+    """
+    wish = host.Wish(record.command, "/")
+    wish.upper = place if is_kept(record) else ""
+    tree, overlay, stacks = host.draw(wish)
+    overlay["bases"] = [base for base, _ in stacks]
+    return tree, overlay
+
+
+def prepare(place: str, record: Record, drawn: dict | None) -> dict:
+    """Make the directories of a run; returns its overlay, as rootfs.plan.overlay takes it.
+
+    drawn: the overlay of draw_host, where it has been drawn already. Raises CapsuleError, OSError.
+    """
+    if record.image == BUILT_IN:
+        overlay = drawn if drawn is not None else draw_host(place, record)[1]
+    else:
+        overlay = dict(record.overlay)
+    if is_kept(record):
+        overlay["upper"], overlay["work"] = f"{place}/upper0", f"{place}/work0"
+        # Layers that outlive the run must outlive a crash of the machine as well.
+        overlay["volatile"] = record.remove
+        for index, base in enumerate(overlay.get("bases") or overlay["lower"][-1:]):
+            _make(place, index, base)
+    return overlay
+
+
+def _make(place: str, index: int, base: str) -> None:
+    """Make an upper layer with the owner and mode that the root of an overlay shows."""
+    upper = f"{place}/upper{index}"
+    if posix.access(upper, posix.F_OK):
+        return
+    trees.make(f"{place}/work{index}")
+    info = posix.stat(base)
+    trees.make(upper)
+    posix.chown(upper, info.st_uid, info.st_gid)
+    posix.chmod(upper, info.st_mode & 0o7777)
+
+
+def remove(place_fd: int) -> None:
+    """Remove the directories of a container's directory, with whatever is in them. Raises OSError."""
+    for name in posix.listdir(place_fd):
+        if trees.is_directory(trees.lstat(name, place_fd)):
+            trees.remove(name, place_fd)
