@@ -6,6 +6,7 @@ or datagram with a line: its own name, the peer's address as it sees it.
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import socket
@@ -69,6 +70,12 @@ def ask(kind: str, address: str, port: int, timeout: float = 3, source: list | N
             return "refused"
         except OSError as error:
             return f"unreachable: {error.strerror}"
+
+
+def ask_each(*asks: list) -> list[str]:
+    """Ask several at once, each [kind, address, port, timeout, source]: what stays silent is waited for together."""
+    with concurrent.futures.ThreadPoolExecutor(len(asks)) as pool:
+        return list(pool.map(lambda words: ask(*words), asks))
 
 
 def ping(address: str, timeout: float = 1) -> bool:
@@ -164,7 +171,8 @@ def checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
-COMMANDS = {one.__name__: one for one in (listen, ask, ping, frame, hear, heard, run, write, read, call, linger)}
+COMMANDS = {one.__name__: one
+            for one in (listen, ask, ask_each, ping, frame, hear, heard, run, write, read, call, linger)}
 
 
 def main() -> None:
