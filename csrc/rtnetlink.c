@@ -12,6 +12,7 @@
 static int open_here(int protocol)
 {
 	const struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
+	const int longest = 16 << 20;
 	int on = 1, fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
 
 	if (fd < 0)
@@ -23,6 +24,9 @@ static int open_here(int protocol)
 		close(fd);
 		return -saved;
 	}
+	/* A batch is one datagram; published ranges of ports make it long. Without the privilege it is as long as any. */
+	if (protocol == NETLINK_NETFILTER)
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &longest, sizeof(longest));
 	/* Without these a refusal is a number only. */
 	setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on));
 	setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on));

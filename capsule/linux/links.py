@@ -85,6 +85,11 @@ def enslave(index: int, master: int) -> Request:
     return _NEWLINK, 0, link_body(index, 0, 0) + attribute(_MASTER, number_bytes(master, 4))
 
 
+def down(index: int) -> Request:
+    """Bring a link down: nothing passes it any more, at once."""
+    return _NEWLINK, 0, link_body(index, 0, IFF_UP)
+
+
 def remove(index: int) -> Request:
     """Remove a link."""
     return _DELLINK, 0, link_body(index, 0, 0)

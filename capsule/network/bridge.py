@@ -96,16 +96,23 @@ class BridgeDriver(NetworkDriver):
         finally:
             socket.close()
 
+    def silence(self, endpoint: dict) -> None:
+        self._end(endpoint, links.down, "bring down link")
+
     def disconnect(self, networks: Networks, record: dict, endpoint: dict, netns_fd: int = -1) -> None:
+        self._end(endpoint, links.remove, "remove link")
+
+    def _end(self, endpoint: dict, request, operation: str) -> None:
+        """Ask one thing of the host's link of an endpoint; fine where it has gone. Raises NetworkError."""
         socket = interface.open_socket()
         try:
             link = links.find(socket, endpoint["host_interface"])
             # The name alone could be somebody else's: ours has the hardware address that it was made with.
             if link is not None and link.kind == "veth" and interface.mac_text(link.address) == endpoint["host_mac"]:
-                socket.perform([links.remove(link.index)])
+                socket.perform([request(link.index)])
         except OSError as err:
             if err.errno != errno.ENODEV:
-                raise interface.failed("remove link", endpoint["host_interface"], err) from err
+                raise interface.failed(operation, endpoint["host_interface"], err) from err
         finally:
             socket.close()
 

@@ -11,8 +11,8 @@ import errno
 import posix
 import sys
 
-from capsule._ext import rtnetlink as sockets
 from capsule.errors import NetworkError
+from capsule.linux.nftables import Socket
 from capsule.linux.rtnetlink import attribute, collect
 
 _DELETE = 1 << 8 | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE
@@ -27,26 +27,22 @@ _IPPROTO_UDP = 17
 _NESTED = 0x8000
 
 
-def forget_address(family: int, address: bytes) -> None:
+def forget_address(socket: Socket, family: int, address: bytes) -> None:
     """Forget every connection from or to an address in network byte order. Raises NetworkError."""
     source = _nest(_TUPLE_IP, attribute(_IP_SRC[family], address))
-    _forget([(_AF[family], direction, source, _BY_SRC) for direction in (_ORIG, _REPLY)])
+    _forget(socket, [(_AF[family], direction, source, _BY_SRC) for direction in (_ORIG, _REPLY)])
 
 
-def forget_udp_port(port: int) -> None:
+def forget_udp_port(socket: Socket, port: int) -> None:
     """Forget every UDP flow that was begun to a port, of any address. Raises NetworkError."""
     proto = attribute(_PROTO_NUM, bytes((_IPPROTO_UDP,))) + attribute(_PROTO_DST_PORT, port.to_bytes(2, "big"))
-    _forget([(family, _ORIG, _nest(_TUPLE_PROTO, proto), _BY_PROTO | _BY_DST_PORT) for family in _AF.values()])
+    _forget(socket, [(family, _ORIG, _nest(_TUPLE_PROTO, proto), _BY_PROTO | _BY_DST_PORT) for family in _AF.values()])
 
 
-def _forget(filters: list[tuple[int, int, bytes, int]]) -> None:
+def _forget(socket: Socket, filters: list[tuple[int, int, bytes, int]]) -> None:
     try:
-        fd = sockets.open(-1, sockets.NETLINK_NETFILTER)
-        try:
-            for family, direction, entry, flags in filters:
-                _request(fd, family, direction, entry, flags)
-        finally:
-            posix.close(fd)
+        for family, direction, entry, flags in filters:
+            _request(socket.fd, family, direction, entry, flags)
     except OSError as err:
         raise NetworkError("forget", "connections", str(err.strerror), errno=err.errno) from err
 

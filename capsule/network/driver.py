@@ -38,6 +38,9 @@ class NetworkDriver:
     def connect(self, networks: Networks, record: dict, endpoint: dict, netns_fd: int) -> None:
         """Make an endpoint's interface in a network namespace, with its addresses and routes, up."""
 
+    def silence(self, endpoint: dict) -> None:
+        """Let nothing pass an endpoint's interface any more, where that is done on the host. Idempotent."""
+
     def disconnect(self, networks: Networks, record: dict, endpoint: dict, netns_fd: int = -1) -> None:
         """Remove the interface of an endpoint, and no other one. Idempotent; netns_fd is -1 when its namespace ends."""
 

@@ -1,8 +1,8 @@
 """A container's place in a network (original: Endpoint): leased, made, and gone when the container is.
 
 The order is fixed. Up: journal of the container, lease and endpoint in the network's state, interface, rules. Down:
-rules, interface, lease. So whatever dies, the state names what may be there, and an address is nobody else's before
-the last rule about it has gone.
+interface down, rules, interface gone, lease. So whatever dies, the state names what may be there, and an address is
+nobody else's before the last rule about it has gone.
 
 An endpoint is a dict: "id", "container", "network", "network_id", "driver", "bridge", "interface" (inside),
 "host_interface" and "host_mac" ("" where nothing is on the host), "mac", "addresses" (with prefix), "gateways",
@@ -139,6 +139,8 @@ def _unmake(networks: Networks, record: dict, endpoint: dict, netns_fd: int) -> 
     failure: CapsuleError | None = None
     if driver.has_rules:
         try:
+            # Programs may be left in the namespace, and the rules guard what they send.
+            driver.silence(endpoint)
             firewall.endpoint_down(record, endpoint)
         except CapsuleError as err:
             failure = err

@@ -1,7 +1,9 @@
-"""The firewall of bridge networks: the only caller of nft. One atomic JSON transaction for each change.
+"""The firewall of bridge networks: the only caller of nft. One atomic transaction for each change.
 
 What the rules are is in ruleset.py; this module puts them into the kernel, takes them out, and reads them back. Our two
-tables are ours alone, and no other table is touched. man 8 nft, libnftables-json(5).
+tables are ours alone, and no other table is touched. What a container's coming and going changes is one batch that we
+send ourselves (batches.py); everything else, and whatever the kernel refuses of such a batch, is nft's: it makes what
+is missing and has the words for an error. man 8 nft, libnftables-json(5), docs/decisions.
 
 A record and an endpoint are dicts (docs/networking.md): record {"name", "bridge", "mac" (of the bridge), "subnets":
 [{"subnet", ...}], "internal", "icc", "isolate", "masquerade"}; endpoint {"host_interface", "mac", "addresses",
@@ -16,8 +18,8 @@ import posix
 from capsule import log
 from capsule._ext import json, proc
 from capsule.errors import NetworkError, Unsupported
-from capsule.linux import program
-from capsule.network import address as addresses, conntrack, ruleset as tables
+from capsule.linux import nftables, program
+from capsule.network import address as addresses, batches, conntrack, ruleset as tables
 from capsule.network.ruleset import Element
 
 _PLACES = ("/usr/sbin/nft", "/sbin/nft", "/usr/local/sbin/nft", "/usr/bin/nft")
@@ -54,9 +56,17 @@ def network_down(record: dict) -> None:
 
 def endpoint_up(record: dict, endpoint: dict) -> None:
     """Let an endpoint send from its addresses, and publish its ports. Idempotent. Raises NetworkError, Unsupported."""
-    with _Lock(proc.LOCK_SH):
-        _add_endpoint(record, endpoint)
-    _forget_old_flows(endpoint)
+    socket = _open_socket()
+    try:
+        with _Lock(proc.LOCK_SH):
+            if not _commit(socket, batches.up(record, endpoint)):
+                _add_endpoint(record, endpoint)
+        # What was begun to a newly published port would go on to where it went.
+        for port in endpoint.get("ports") or ():
+            if port["proto"] == "udp":
+                conntrack.forget_udp_port(socket, port["host_port"])
+    finally:
+        socket.close()
 
 
 def _add_endpoint(record: dict, endpoint: dict) -> None:
@@ -74,11 +84,16 @@ def _add_endpoint(record: dict, endpoint: dict) -> None:
 
 def endpoint_down(record: dict, endpoint: dict) -> None:
     """Take an endpoint out of the tables and forget its connections. Idempotent. Raises NetworkError, Unsupported."""
-    elements = tables.endpoint_elements(record, endpoint)
-    interfaces = [key[0] for _, name, key, _ in elements if name == "targets"]
-    _remove("disconnect", endpoint["host_interface"], elements, interfaces)
-    for family, text in tables.own_addresses(endpoint):
-        conntrack.forget_address(family, addresses.to_bytes(*addresses.parse(text)))
+    socket = _open_socket()
+    try:
+        if not _commit(socket, batches.down(record, endpoint)):
+            elements = tables.endpoint_elements(record, endpoint)
+            interfaces = [key[0] for _, name, key, _ in elements if name == "targets"]
+            _remove("disconnect", endpoint["host_interface"], elements, interfaces)
+        for family, text in tables.own_addresses(endpoint):
+            conntrack.forget_address(socket, family, addresses.to_bytes(*addresses.parse(text)))
+    finally:
+        _close_later(socket)
 
 
 def repair(networks: list[tuple[dict, list[dict]]], interfaces: set[str]) -> None:
@@ -270,6 +285,36 @@ class _Lock:
         posix.close(self.fd)
 
 
+def _open_socket() -> nftables.Socket:
+    try:
+        return nftables.Socket()
+    except OSError as err:
+        raise NetworkError("ask", "the firewall", str(err.strerror), errno=err.errno) from err
+
+
+_kept: list[nftables.Socket] = []
+
+
+def _close_later(socket: nftables.Socket) -> None:
+    """Close a socket when the next one is kept, or with the process: whoever closes one after a deletion waits (12 ms).
+
+    Until then the rest of a container's removal is done.
+    """
+    _kept.append(socket)
+    while len(_kept) > 1:
+        _kept.pop(0).close()
+
+
+def _commit(socket: nftables.Socket, batch: nftables.Batch) -> bool:
+    """Carry out a batch; False where the kernel refuses it, and nothing has changed. nft then has the last word."""
+    try:
+        socket.commit(batch)
+    except OSError as err:
+        log.debug(f"network: the kernel refuses a batch: {err.strerror}")
+        return False
+    return True
+
+
 def _apply(operation: str, subject: str, commands: list[dict]) -> None:
     """Carry out commands, all or none. Raises Refused, NetworkError, Unsupported."""
     if not commands:
@@ -294,13 +339,6 @@ def _first_words(output: bytes) -> str:
         if "Error: " in line:
             return line.partition("Error: ")[2].strip().lower()
     return output.decode("utf-8", "replace").strip().partition("\n")[0] or "it failed without a word"
-
-
-def _forget_old_flows(endpoint: dict) -> None:
-    """Drop what conntrack remembers of UDP flows to newly published ports: they would go on to where they went."""
-    for port in endpoint.get("ports") or ():
-        if port["proto"] == "udp":
-            conntrack.forget_udp_port(port["host_port"])
 
 
 def _let_through(record: dict) -> None:

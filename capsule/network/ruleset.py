@@ -114,6 +114,8 @@ CHAINS: tuple[tuple[str, str, tuple, list], ...] = (
         [_TO_THIS_HOST, _jump("publish")],
     ]),
     ("inet", "strangers", (), [
+        # With br_netfilter what crosses a bridge of somebody else's passes here too; it is not forwarded by routing.
+        [_is(_meta("iifkind"), "bridge"), _is(_meta("oifkind"), "bridge"), _RETURN],
         [_is(_meta("nfproto"), "@closed"), _DROP],
     ]),
     ("inet", "forward", ("filter", "forward", 0), [
@@ -284,20 +286,28 @@ def _chain_name(interface: str) -> str:
     return f"nd-{interface}"
 
 
-def endpoint_chains(endpoint: dict) -> list[dict]:
-    """Return the commands that make an endpoint's own chain, which its element in `targets` names.
+def endpoint_chain(endpoint: dict) -> tuple[str, list[str]] | None:
+    """Return the name of an endpoint's own chain and the addresses that it may advertise; None without IPv6.
 
-    Which address a neighbour advertisement is about is no field that nft 1.0.6 could look up in a set of addresses.
+    Its element in `targets` names it. Which address a neighbour advertisement is about is no field that nft 1.0.6 could
+    look up in a set of addresses.
     """
     known = _neighbours(endpoint)
-    if not known:
+    return (_chain_name(endpoint["host_interface"]), known) if known else None
+
+
+def endpoint_chains(endpoint: dict) -> list[dict]:
+    """Return the commands that make an endpoint's own chain."""
+    found = endpoint_chain(endpoint)
+    if found is None:
         return []
-    chain = {"family": "bridge", "table": TABLE, "name": _chain_name(endpoint["host_interface"])}
-    targets = {"set": [f"{addresses.parse(text)[1]:#034x}" for text in known]}
+    name, known = found
+    chain = {"family": "bridge", "table": TABLE, "name": name}
     field = {"payload": {"base": "th", "offset": 64, "len": 128}}
+    others = [_isnt(field, f"{addresses.parse(text)[1]:#034x}") for text in known]
     # Not the end of the check: the caller's rule goes on to the source address.
     return [{"add": {"chain": chain}}, {"flush": {"chain": chain}},
-            _add("rule", "bridge", table=TABLE, chain=chain["name"], expr=[_isnt(field, targets), _DROP])]
+            _add("rule", "bridge", table=TABLE, chain=name, expr=[*others, _DROP])]
 
 
 def remove_chains(interfaces: list[str]) -> list[dict]:
