@@ -6,11 +6,13 @@ import json
 import os
 import re
 import select
+import termios
 
 import pytest
 from helpers.engine import Engine, refused
 from helpers.requires import requires
 from helpers.runtime import FAILS
+from helpers.terminal import Pty
 from helpers.wait import wait_until
 
 from .test_engine_life import PRIVATE_MAX_KB, private_kb
@@ -165,6 +167,23 @@ def test_a_terminal_is_the_containers(engine) -> None:
     engine.wait(id)
     assert engine.call("logs", id).out.replace("\r", "").endswith("end\n")
     assert engine.end(id)["wait_status"] == 0
+
+
+def test_a_person_at_a_terminal_attaches_and_detaches(engine, capsule) -> None:
+    id = engine.detach("stty -echo; echo ready; while read word; do echo got-$word; stty size; done", "-i", "-t")
+    engine.await_log(id, "ready")
+    with Pty(33, 101) as terminal:
+        slave = terminal.slave
+        running = capsule.spawn("attach", id, stdin=slave, stdout=slave, stderr=slave)
+        # The size goes before what is typed, once the terminal is raw.
+        wait_until(lambda: not termios.tcgetattr(slave)[3] & termios.ICANON, 30, "the raw terminal")
+        terminal.type("one\r")
+        terminal.read_until("got-one")
+        terminal.read_until("33 101")
+        terminal.type(b"\x10\x11")
+        assert running.wait().rc == 0
+        assert termios.tcgetattr(slave)[3] & termios.ICANON
+    assert engine.call("state", id).json["status"] == "running"
 
 
 def test_a_log_may_be_kept_by_nobody(engine) -> None:
