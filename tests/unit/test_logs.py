@@ -42,7 +42,9 @@ def test_days_are_those_of_the_calendar(day) -> None:
     assert formats.days_since_1970(date.year, date.month, date.day) == (date - datetime.date(1970, 1, 1)).days
 
 
-@pytest.mark.parametrize("line", ["", "x", "2026 stdout F x", f"{STAMP} stdin F x", f"{STAMP} stdout Q x", '{"log":"x"}'])
+@pytest.mark.parametrize("line", [
+    "", "x", "2026 stdout F x", f"{STAMP} stdin F x", f"{STAMP} stdout Q x", '{"log":"x"}',
+])
 def test_what_is_no_record_is_passed_over(line) -> None:
     assert formats.parse("k8s-file", line.encode()) is None
     assert formats.parse("json-file", line.encode()) is None
