@@ -29,7 +29,7 @@ HOT = (
 )
 
 #: Half hot: a module there is linked when it imports nothing else than these and what is linked itself.
-HALF_HOT = ("capsule/cli", "capsule/network", "capsule/image", "capsule/logs", "capsule/bundle")
+HALF_HOT = ("capsule/cli", "capsule/network", "capsule/image", "capsule/logs", "capsule/volume", "capsule/bundle")
 
 #: What a hot module may import besides capsule itself (docs/architecture.md).
 BUILT_IN = frozenset({"__future__", "posix", "errno", "_io", "time", "marshal", "sys"})

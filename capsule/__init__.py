@@ -30,6 +30,7 @@ _HOMES = {
     "ChildError": "capsule.errors",
     "HookError": "capsule.errors",
     "ImageError": "capsule.errors",
+    "VolumeError": "capsule.errors",
     "Unsupported": "capsule.errors",
 }
 

@@ -21,6 +21,7 @@ from capsule.errors import (
     SpecError as SpecError,
     StateError as StateError,
     Unsupported as Unsupported,
+    VolumeError as VolumeError,
 )
 from capsule.network.driver import NetworkDriver as NetworkDriver
 from capsule.network.ipam import IPAM as IPAM

@@ -95,5 +95,9 @@ class ImageError(CapsuleError):
     pass
 
 
+class VolumeError(CapsuleError):
+    pass
+
+
 class Unsupported(CapsuleError):
     """A feature that this build or this machine does not have; `cause` says what is needed."""

@@ -211,6 +211,12 @@ static PyObject *load_own(const struct capsule_module *entry, PyObject *name)
 
 	if (load_parent(entry->name, &parent) < 0)
 		return NULL;
+	/* A package that imports this very module has just loaded it. */
+	module = PyDict_GetItemWithError(PyImport_GetModuleDict(), name);
+	if (module || PyErr_Occurred()) {
+		Py_XDECREF(parent);
+		return Py_XNewRef(module);
+	}
 	module = create_module(entry, name);
 	if (module && parent &&
 	    PyObject_SetAttrString(parent, strrchr(entry->name, '.') + 1, module) < 0)

@@ -5,6 +5,7 @@
 #include "mountlegacy.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/mount.h>
 #include <stdio.h>
 #include <string.h>
@@ -73,8 +74,31 @@ static void read_message(int fs_fd, char *message, size_t size)
 	message[strcspn(message, "\n")] = '\0';
 }
 
-static int new_detached(const struct capsule_overlay *overlay, uint64_t attr, bool *takes_fds,
-			char *message, size_t size)
+/* The layers by their names in /proc/self/fd, where the caller stands: fsconfig(2) takes 255 bytes. */
+static int config_names(int fs_fd, const struct capsule_overlay *overlay)
+{
+	char names[256] = "";
+	size_t size = 0;
+	int result;
+
+	for (size_t i = 0; i < overlay->lower_count; i++) {
+		if (size + 12 > sizeof(names))
+			return -E2BIG;
+		size += (size_t)sprintf(names + size, "%s%d", i ? ":" : "", overlay->lower[i]);
+	}
+	result = config_word(fs_fd, "lowerdir", names);
+	if (result < 0 || overlay->upper < 0)
+		return result;
+	sprintf(names, "%d", overlay->upper);
+	result = config_word(fs_fd, "upperdir", names);
+	if (result < 0)
+		return result;
+	sprintf(names, "%d", overlay->work);
+	return config_word(fs_fd, "workdir", names);
+}
+
+static int new_detached(const struct capsule_overlay *overlay, uint64_t attr, bool by_name,
+			bool *takes_fds, char *message, size_t size)
 {
 	int fs_fd = (int)syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC);
 	int result;
@@ -82,7 +106,7 @@ static int new_detached(const struct capsule_overlay *overlay, uint64_t attr, bo
 	*takes_fds = false;
 	if (fs_fd < 0)
 		return -errno;
-	result = config_layers(fs_fd, overlay);
+	result = by_name ? config_names(fs_fd, overlay) : config_layers(fs_fd, overlay);
 	*takes_fds = result == 0;
 	if (result == 0)
 		result = config_flags(fs_fd, overlay->flags);
@@ -151,7 +175,7 @@ int capsule_overlay_place(const struct capsule_mount_target *target,
 	int result, fd;
 
 	message[0] = '\0';
-	fd = new_detached(overlay, attr, &takes_fds, message, message_size);
+	fd = new_detached(overlay, attr, false, &takes_fds, message, message_size);
 	if ((fd == -EINVAL && !takes_fds) || fd == -ENOSYS) {
 		message[0] = '\0';
 		return place_named(target, overlay, attr);
@@ -163,4 +187,40 @@ int capsule_overlay_place(const struct capsule_mount_target *target,
 		return fd;
 	close(fd);
 	return result;
+}
+
+static int open_named(const struct capsule_overlay *overlay, uint64_t attr, char *message,
+		      size_t message_size)
+{
+	int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	bool takes_names;
+	int fd;
+
+	if (here < 0)
+		return -errno;
+	fd = chdir("/proc/self/fd") < 0
+		     ? -errno
+		     : new_detached(overlay, attr, true, &takes_names, message, message_size);
+	if (fchdir(here) < 0 && fd >= 0) {
+		close(fd);
+		fd = -errno;
+	}
+	close(here);
+	return fd;
+}
+
+int capsule_overlay_open(const struct capsule_overlay *overlay, uint64_t attr, bool by_name,
+			 char *message, size_t message_size)
+{
+	bool takes_fds;
+	int fd;
+
+	message[0] = '\0';
+	if (by_name)
+		return open_named(overlay, attr, message, message_size);
+	fd = new_detached(overlay, attr, false, &takes_fds, message, message_size);
+	if (fd != -EINVAL || takes_fds)
+		return fd;
+	message[0] = '\0';
+	return open_named(overlay, attr, message, message_size);
 }

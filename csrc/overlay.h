@@ -30,4 +30,13 @@ int capsule_overlay_place(const struct capsule_mount_target *target,
 			  const struct capsule_overlay *overlay, uint64_t attr, char *message,
 			  size_t message_size);
 
+/*
+ * Make an overlay that is mounted nowhere: only the returned fd of its root leads into it, and it is
+ * gone when that is closed. by_name: by the names of the layers in /proc/self/fd, which is also what
+ * follows where the kernel takes no descriptors; the working directory is changed meanwhile.
+ * -ENOSYS: no fsopen(2). -E2BIG: too many layers for names.
+ */
+int capsule_overlay_open(const struct capsule_overlay *overlay, uint64_t attr, bool by_name,
+			 char *message, size_t message_size);
+
 #endif

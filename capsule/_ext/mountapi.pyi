@@ -31,6 +31,10 @@ def place_overlay(
     attr: int,
     proc_fd: int = -1,
 ) -> int: ...
+def open_overlay(
+    lower: list[int], upper: int, work: int, flags: int, attr: int, by_name: bool = False
+) -> int: ...
+def copy_up(source_fd: int, target_fd: int) -> None: ...
 def place_bind(
     target_fd: int,
     root_fd: int,

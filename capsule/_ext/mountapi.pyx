@@ -63,6 +63,11 @@ cdef extern from "overlay.h" nogil:
         unsigned int flags
     int capsule_overlay_place(const capsule_mount_target *target, const capsule_overlay *overlay, uint64_t attr,
                               char *message, size_t size) noexcept
+    int capsule_overlay_open(const capsule_overlay *overlay, uint64_t attr, c_bool by_name, char *message,
+                             size_t size) noexcept
+
+cdef extern from "copyup.h" nogil:
+    int capsule_copyup_fill(int source_fd, int target_fd, unsigned int keep, char *message, size_t size) noexcept
 
 cdef enum:
     MAX_PROPAGATIONS = 8
@@ -171,6 +176,40 @@ def place_overlay(int target_fd, int root_fd, str path, list lower, int upper, i
     if ret < 0 and message[0]:
         raise OSError(-ret, message.decode("utf-8", "replace"), path)
     return check(ret, "mount", path)
+
+
+def open_overlay(list lower, int upper, int work, unsigned int flags, uint64_t attr, bint by_name=False):
+    """Make an overlay of layers given by fds that is mounted nowhere; returns an fd of its root, the only way into it.
+
+    lower: the topmost first; one alone needs an upper one. by_name: as kernels before 6.13 want it.
+    """
+    cdef capsule_overlay overlay
+    cdef int fds[MAX_LAYERS]
+    cdef char message[256]
+    cdef int ret
+    if len(lower) > MAX_LAYERS:
+        raise OSError(7, f"mount: more than {MAX_LAYERS} layers")
+    for index, fd in enumerate(lower):
+        fds[index] = fd
+    overlay.lower, overlay.lower_count, overlay.upper, overlay.work = fds, len(lower), upper, work
+    overlay.flags = flags
+    with nogil:
+        ret = capsule_overlay_open(&overlay, attr, by_name, message, sizeof(message))
+    if ret < 0 and message[0]:
+        raise OSError(-ret, message.decode("utf-8", "replace"))
+    return check(ret, "mount overlay")
+
+
+def copy_up(int source_fd, int target_fd):
+    """Fill an empty directory with a copy of another one, its own owner and mode included (csrc/copyup.h)."""
+    cdef char message[256]
+    cdef int ret
+    message[0] = 0
+    with nogil:
+        ret = capsule_copyup_fill(source_fd, target_fd, 0, message, sizeof(message))
+    if ret < 0 and message[0]:
+        raise OSError(-ret, message.decode("utf-8", "replace"))
+    check(ret, "copy")
 
 
 def place_bind(int target_fd, int root_fd, str path, int source_fd, bint recursive, bint detached, tuple attr,

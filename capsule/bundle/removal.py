@@ -30,6 +30,10 @@ def remove(places: running.Places, containers: Containers, entry: Entry, record:
     proc.stop_point("engine-layers-removed")
     if record.image_id:
         lookup.release(places.store, record.image_id, record.id)
+    if record.volumes:
+        from capsule.bundle.volumes import beside, let_go
+
+        let_go(beside(places.containers), record.id, anonymous=volumes)
     containers.forget(entry, record)
 
 

@@ -6,7 +6,7 @@ from capsule.cli import output
 from capsule.cli.paths import storage_root
 from capsule.cli.scanner import Invocation
 from capsule.errors import CapsuleError, ImageError
-from capsule.image import lookup, views
+from capsule.image import cache, lookup, views
 from capsule.image.store import Store
 
 
@@ -52,6 +52,8 @@ def _is_here(store: Store, ref: str) -> bool:
 def _prune(store: Store, invocation: Invocation) -> int:
     if not lookup.read_index(store.root):
         return 0
+    if invocation.options["all"]:
+        cache.clear(store.root)
     removed, freed = store.prune(all_unused=invocation.options["all"])
     output.print_out("".join(f"deleted {id}\n" for id in removed) + f"freed {views.size_text(freed)}\n")
     return 0

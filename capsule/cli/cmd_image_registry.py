@@ -44,4 +44,5 @@ def _log_in(invocation: Invocation) -> int:
         words.append("--password-stdin")
     if options["tls_verify"]:
         words.append(f"--tls-verify={options['tls_verify']}")
-    return transport.log_in(invocation.positionals[0], words)
+    transport.log_in(invocation.positionals[0], words)
+    return 0

@@ -12,7 +12,7 @@ from capsule.cli import life_options, output, quantities
 from capsule.cli.paths import absolute, containers_root, runtime_root, storage_root
 from capsule.cli.refusals import refuse_cgroup_choices
 from capsule.cli.scanner import Invocation
-from capsule.errors import CapsuleError, NotFound, Unsupported
+from capsule.errors import CapsuleError, NotFound
 from capsule.image import lookup
 from capsule.spec.load import build_config, read_file
 
@@ -25,9 +25,27 @@ def run(invocation: Invocation) -> int:
     record = Record(containers.new_id(), options["name"])
     wish = _wish(invocation, record.id)
     record.network = _network(invocation, record.name) or {}
-    config, drawn = _compile(places, record, wish, options)
+    wanted = _wanted(options)
+    tree, drawn, of_image = _compile(places, record, wish, options)
+    config = build_config(tree, json.dumps(tree))
     found = Containers(places.containers)
-    entry = found.create(record, config.raw)
+    given = None
+    if wanted or of_image.get("Volumes"):
+        from capsule.bundle import volumes
+
+        # Nothing of this machine is copied into a volume: its secrets are veiled in the container only.
+        given = volumes.give(volumes.beside(places.containers), record.id, wanted, of_image,
+                             record.overlay["lower"] if record.image_id else [])
+        tree["mounts"] += given.mounts
+        record.volumes = given.used
+    try:
+        if given is not None:
+            config = build_config(tree, json.dumps(tree))
+        entry = found.create(record, config.raw)
+    except BaseException:
+        if given is not None:
+            given.undo()
+        raise
     try:
         if record.detached:
             entry.unlock()
@@ -44,7 +62,7 @@ def run(invocation: Invocation) -> int:
 
 
 def _compile(places: running.Places, record: Record, wish: dict, options: dict) -> tuple:
-    """Fill a record; returns the configuration, and the overlay if it is drawn over this machine."""
+    """Fill a record; returns the configuration, the overlay if it is drawn over this machine, the image's "config"."""
     record.image, record.labels = wish["image"], wish["labels"]
     drawn = None
     if record.image == layers.BUILT_IN:
@@ -61,7 +79,16 @@ def _compile(places: running.Places, record: Record, wish: dict, options: dict) 
         tree, record.overlay = images.compile(of_image, image.layers, wish)
         record.image_id = image.id
     record.command, record.labels = tree["process"]["args"], tree["annotations"]
-    return build_config(tree, json.dumps(tree)), drawn
+    return tree, drawn, of_image
+
+
+def _wanted(options: dict) -> list:
+    """Read the mounts that are asked for."""
+    if not (options["volume"] or options["mount"] or options["tmpfs"]):
+        return []
+    from capsule.cli import mount_options
+
+    return mount_options.read(options)
 
 
 def _undo(places: running.Places, found: Containers, record: Record) -> None:
@@ -108,7 +135,7 @@ def _wish(invocation: Invocation, id: str) -> dict:
         "entrypoint": _entrypoint(options["entrypoint"]),
         "env": _env(options), "terminal": options["tty"], "hostname": options["hostname"] or id[: containers.SHORT],
         "readonly": options["readonly"], "labels": dict([_pair("--label", text) for text in options["label"]]),
-        "mounts": _mounts(options), "resources": _resources(options), "cap_add": options["cap_add"],
+        "mounts": [], "resources": _resources(options), "cap_add": options["cap_add"],
         "cap_drop": options["cap_drop"], "confinement": confinement.parse(options["security_opt"]),
         "devices": options["device"], "init": options["init"],
         "host_network": options["network"] == ["host"],
@@ -169,68 +196,3 @@ def _resources(options: dict) -> dict:
     if options["pids_limit"]:
         found["pids"] = {"limit": quantities.signed("--pids-limit", options["pids_limit"])}
     return found
-
-
-def _mounts(options: dict) -> list[dict]:
-    found = []
-    for text in options["volume"]:
-        parts = text.split(":")
-        if len(parts) not in (2, 3) or not parts[0].startswith(("/", ".")):
-            raise Unsupported("image run", f"--volume {text}", "only HOST:DIR[:ro] with a path of the host is built")
-        found.append(_bind(parts[0], parts[1], parts[2].split(",") if len(parts) == 3 else []))
-    for text in options["mount"]:
-        found.append(_long_mount(text))
-    for text in options["tmpfs"]:
-        path, _, words = text.partition(":")
-        found.append(_tmpfs(path, words.split(",") if words else []))
-    return found
-
-
-def _tmpfs(path: str, words: list[str]) -> dict:
-    return {"destination": _inside(path), "type": "tmpfs", "source": "tmpfs",
-            "options": ["nosuid", "nodev", "tmpcopyup", *words]}
-
-
-def _bind(source: str, target: str, words: list[str]) -> dict:
-    for word in words:
-        if word not in ("ro", "rw", "z", "Z", "rprivate", "private", "rslave", "slave", "rshared", "shared"):
-            raise Unsupported("image run", f"volume option {word}", "is not known")
-    if "ro" in words and "rw" in words:
-        raise CapsuleError("image run", f"volume {source}", "both ro and rw are asked for")
-    words = [word for word in words if word not in ("z", "Z")]
-    path = absolute(source)
-    try:
-        posix.stat(path)
-    except OSError as err:
-        raise CapsuleError("image run", f"volume {source}", errno=err.errno or 0) from err
-    return {"destination": _inside(target), "type": "bind", "source": path,
-            "options": ["rbind", *words, *(["rro"] if "ro" in words else [])]}
-
-
-def _inside(path: str) -> str:
-    if not path.startswith("/"):
-        raise CapsuleError("image run", f"mount at {path!r}", "expected an absolute path in the container")
-    return path
-
-
-def _long_mount(text: str) -> dict:
-    fields = dict([(word.partition("=")[0], word.partition("=")[2]) for word in text.split(",")])
-    kind = fields.pop("type", "bind")
-    target = fields.pop("target", "") or fields.pop("destination", "") or fields.pop("dst", "")
-    source = fields.pop("source", "") or fields.pop("src", "")
-    readonly = _is_true(text, fields, "readonly") | _is_true(text, fields, "ro")
-    size = fields.pop("tmpfs-size", "") if kind == "tmpfs" else ""
-    if fields or kind not in ("bind", "tmpfs") or kind == "tmpfs" and source:
-        strange = next(iter(fields), "source of a tmpfs" if source else kind)
-        raise Unsupported("image run", f"--mount {text}", f"{strange} is not known here, or not built")
-    if kind == "tmpfs":
-        return _tmpfs(target, [*([f"size={size}"] if size else []), *(["ro"] if readonly else [])])
-    return _bind(source, target, ["ro"] if readonly else [])
-
-
-def _is_true(text: str, fields: dict[str, str], name: str) -> bool:
-    """Take a key that is a flag out of a mount's; what is no truth value must not become a writable mount."""
-    value = fields.pop(name, "false")
-    if value not in ("", "true", "1", "false", "0"):
-        raise CapsuleError("image run", f"--mount {text}", f"expected {name}=true or {name}=false")
-    return value in ("", "true", "1")

@@ -1,8 +1,13 @@
-"""system check: are images and containers whole?"""
+"""system check: are images, containers and volumes whole?"""
 
 from __future__ import annotations
 
+import os
+
 from capsule.bundle import container_check
+from capsule.bundle.containers import Containers
+from capsule.bundle.room import check_volumes
+from capsule.bundle.volumes import beside
 from capsule.cli import output
 from capsule.cli.cmd_life import places_of
 from capsule.cli.paths import storage_root
@@ -18,6 +23,10 @@ def run(invocation: Invocation) -> int:
     options = invocation.options
     # Containers first: what they let go of may be what the store has to keep no longer.
     found = [Finding(*fault) for fault in container_check.check(places_of(invocation), fix=options["fix"])]
+    places = places_of(invocation)
+    found += [Finding(*row) for row in check_volumes(
+        beside(places.containers), Containers(places.containers),
+        lambda id: os.path.isdir(f"{places.runtime}/{id}"), fix=options["fix"])]
     found += check(Store(storage_root(invocation)), fix=options["fix"], deep=options["deep"])
     left = [finding for finding in found if not finding.fixed]
     if options["json"]:

@@ -10,8 +10,7 @@ from capsule.errors import CapsuleError
 from capsule.linux import namespaces
 
 RUNTIME_ROOT = "/run/capsule"
-SYSTEM_STORAGE = "/var/lib/capsule/storage"  # of images
-_CONTAINERS = "containers"  # beside the images
+SYSTEM_DATA = "/var/lib/capsule"  # what outlives a reboot
 
 
 def absolute(path: str) -> str:
@@ -86,21 +85,30 @@ def runtime_root(invocation: Invocation) -> str:
 
 
 def storage_root(invocation: Invocation) -> str:
-    """Return the directory of the images: below --root if that is given, or this user's own.
+    """Return the directory of the images."""
+    return _durable(invocation, "storage")
+
+
+def volume_root(invocation: Invocation) -> str:
+    """Return the directory of the volumes."""
+    return _durable(invocation, "volumes")
+
+
+def containers_root(invocation: Invocation) -> str:
+    """Return the directory of the engine's containers."""
+    return _durable(invocation, "containers")
+
+
+def _durable(invocation: Invocation, name: str) -> str:
+    """Return a directory that outlives a reboot: below --root if that is given, or this user's own.
 
     No container's id begins with a full stop, so the directory stands beside those of containers.
     """
     given = invocation.globals["root"]
     if given:
-        return absolute(given) + "/.storage"
+        return f"{absolute(given)}/.{name}"
     if posix.geteuid() == 0 and namespaces.is_initial_user():
-        return SYSTEM_STORAGE
+        return f"{SYSTEM_DATA}/{name}"
     data = posix.environ.get(b"XDG_DATA_HOME", b"").decode("utf-8", "surrogateescape")
     home = posix.environ.get(b"HOME", b"").decode("utf-8", "surrogateescape")
-    return (data if data.startswith("/") else f"{home}/.local/share") + "/capsule/storage"
-
-
-def containers_root(invocation: Invocation) -> str:
-    """Return the directory of the engine's containers: beside that of the images, `.containers` below a --root."""
-    parent, _, name = storage_root(invocation).rpartition("/")
-    return f"{parent}/{'.' if name.startswith('.') else ''}{_CONTAINERS}"
+    return f"{data if data.startswith('/') else home + '/.local/share'}/capsule/{name}"

@@ -5,6 +5,7 @@
     images/HEX.json           what was derived of the image with that id
     layers/CHAIN/diff         an unpacked layer, by its chain id; layers/CHAIN/layer.json tells of it
     holds/HEX/USER            who needs an image
+    cache/KEY.json            what a step of a build made (capsule.image.cache)
     staging/NAME              what is being made; its lock tells whether its maker lives
     lock                      exclusively for whoever publishes or removes, shared for whoever holds
 """
@@ -97,6 +98,15 @@ def locked(root: str) -> Iterator[None]:
     fd = lookup.lock(root, exclusive=True)
     try:
         yield
+    finally:
+        os.close(fd)
+
+
+def sync(path: str) -> None:
+    """Have what was staged on the disk before something that is synced can name it. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        unpack.syncfs(fd)
     finally:
         os.close(fd)
 

@@ -12,6 +12,7 @@ import posix
 from capsule._ext import json, proc
 from capsule.errors import ImageError
 from capsule.image import names
+from capsule.linux.files import read as read_file
 
 INDEX = "index.json"
 LOCK = "lock"
@@ -23,8 +24,6 @@ DIFF = "diff"
 REF_NAME = "org.opencontainers.image.ref.name"
 IMAGE_ID = "capsule.image.id"
 ORIGIN = "capsule.image.origin"  # the digest a registry has the image by, where ours is another
-
-_READ_CHUNK = 1 << 18
 
 
 class Image:
@@ -193,21 +192,6 @@ def lock(root: str, *, exclusive: bool) -> int:
         raise ImageError("lock image store", root, errno=err.errno) from err
     proc.flock(fd, proc.LOCK_EX if exclusive else proc.LOCK_SH)
     return fd
-
-
-def read_file(path: str) -> bytes:
-    """Read a whole file. Raises OSError."""
-    fd = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC)
-    try:
-        data = posix.read(fd, _READ_CHUNK)
-        if len(data) == _READ_CHUNK:
-            parts = [data]
-            while more := posix.read(fd, _READ_CHUNK):
-                parts.append(more)
-            data = b"".join(parts)
-        return data
-    finally:
-        posix.close(fd)
 
 
 def _make_dir(path: str) -> None:

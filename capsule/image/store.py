@@ -10,9 +10,8 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable
 
-from capsule._ext import unpack
 from capsule.errors import ImageError, Unsupported
-from capsule.image import layout, lookup, names
+from capsule.image import cache, layout, lookup, names
 from capsule.image.adopt import Made, read_layer
 from capsule.image.layout import LAYER_RECORD, Staging
 from capsule.image.lookup import BLOBS, IMAGES, LAYERS, Image
@@ -83,7 +82,7 @@ class Store:
         if stored == f"{names.HOST}:{names.DEFAULT_TAG}":
             raise ImageError("name image", name, "the name of this machine's own root, a built-in image")
         try:
-            _sync(staging.path)
+            layout.sync(staging.path)
             with layout.locked(self.root):
                 self._move_in(staging, made)
                 layout.write_json(f"{self.root}/{IMAGES}/{made.id[7:]}.json", made.record())
@@ -183,8 +182,7 @@ class Store:
 
     def _move_out(self, trash: Staging) -> int:
         entries = lookup.read_index(self.root)
-        blobs: set[str] = set()
-        chains: set[str] = set()
+        blobs, chains = cache.needed(self.root)
         ids: set[str] = set()
         for id in dict.fromkeys(entry["id"] for entry in entries):
             record = lookup.load(self.root, id, entries).record
@@ -210,15 +208,6 @@ class Store:
             layout.write_index(self.root, entries)
         except OSError as err:
             raise ImageError("write", f"{self.root}/{lookup.INDEX}", errno=err.errno) from err
-
-
-def _sync(path: str) -> None:
-    """Have what was staged on the disk before the index, which is synced, can name it."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        unpack.syncfs(fd)
-    finally:
-        os.close(fd)
 
 
 def _with_entry(entries: list[dict], entry: dict) -> list[dict]:

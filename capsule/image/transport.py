@@ -6,10 +6,15 @@ on its way into the store. A pull that was interrupted leaves its whole blobs fo
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import hashlib
+import json
 import os
+import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from capsule.errors import ImageError, Unsupported
@@ -25,6 +30,7 @@ from capsule.image.store import Store
 _POLICIES = ("/etc/containers/policy.json", "~/.config/containers/policy.json")
 _STAGED = "image"  # the name of the one image in a staged layout
 _ERROR_MAX = 500
+_RECORD = re.compile(r"""\bmsg="((?:[^"\\]|\\.)*)"|\bmsg=(\S+)|^[A-Z]{4}\[[^\]]*\] ?(.*)$""")
 
 
 @dataclass(frozen=True)
@@ -35,16 +41,29 @@ class Access:
     authfile: str = ""
     tls_verify: bool | None = None
 
-    def options(self, side: str = "") -> list[str]:
-        """Return skopeo's words for it; side: "src-" or "dest-" of a copy."""
+    @contextlib.contextmanager
+    def options(self, name: Name, side: str = "") -> Iterator[tuple[list[str], list[int]]]:
+        """Give skopeo's words for it, and descriptors that they name; side: "src-" or "dest-" of a copy.
+
+        Credentials go in a file that only descriptors lead to: everybody can read a command line.
+        """
         words = []
+        fds = []
         if self.creds:
-            words.append(f"--{side}creds={self.creds}")
-        if self.authfile:
+            registry = name.remote_path().partition("/")[0]
+            token = base64.b64encode(self.creds.encode() if ":" in self.creds else f"{self.creds}:".encode()).decode()
+            fds.append(os.memfd_create("auth.json"))
+            os.write(fds[0], json.dumps({"auths": {registry: {"auth": token}}}).encode())
+            words.append(f"--authfile=/proc/self/fd/{fds[0]}")
+        elif self.authfile:
             words.append(f"--authfile={self.authfile}")
         if self.tls_verify is not None:
             words.append(f"--{side}tls-verify={'true' if self.tls_verify else 'false'}")
-        return words
+        try:
+            yield words, fds
+        finally:
+            for fd in fds:
+                os.close(fd)
 
 
 def pull(store: Store, ref: str, access: Access, progress: Progress, *, platform: str = "") -> Image:
@@ -60,7 +79,8 @@ def pull(store: Store, ref: str, access: Access, progress: Progress, *, platform
         staging.keep = True
         _offer_own_blobs(store, staging)
         source = f"docker://{name.remote_path()}@{digest}"
-        _skopeo(["copy", *access.options("src-"), source, _layout_word(staging)], progress, staging)
+        with access.options(name, "src-") as (options, fds):
+            _skopeo(["copy", *options, source, _layout_word(staging)], progress, [staging.fd, *fds])
         with Directory(staging.path) as directory:
             index = documents.parse(directory.document("index.json"), "index.json")
             entries = [entry for entry in documents.check_index(index, "index.json")
@@ -76,7 +96,8 @@ def _choose(name: Name, platform: tuple[str, str, str], access: Access) -> tuple
     """Return (digest of the manifest for the platform, digest of what the name stands for)."""
     reference = f"docker://{name.remote_path()}" + (f"@{name.digest}" if name.digest else
                                                     f":{name.tag or names.DEFAULT_TAG}")
-    data = _skopeo(["inspect", "--raw", *access.options(), reference], None)
+    with access.options(name) as (options, fds):
+        data = _skopeo(["inspect", "--raw", *options, reference], None, fds)
     asked = "sha256:" + hashlib.sha256(data).hexdigest()
     if name.digest and asked != name.digest:
         raise ImageError("verify", str(name), f"the registry's answer has the digest {asked}")
@@ -119,15 +140,18 @@ def push(store: Store, image: Image, destination: str, access: Access, progress:
             raise ImageError("stage", destination, errno=err.errno) from err
         written = f"{staging.path}/digest"
         target = f"docker://{name.remote_path()}:{name.tag or names.DEFAULT_TAG}"
-        _skopeo(["copy", *access.options("dest-"), f"--digestfile={written}", _layout_word(staging), target], progress,
-                staging)
+        with access.options(name, "dest-") as (options, fds):
+            _skopeo(["copy", *options, f"--digestfile={written}", _layout_word(staging), target], progress,
+                    [staging.fd, *fds])
         with open(written, encoding="ascii") as file:
             return file.read().strip()
 
 
-def log_in(registry: str, words: list[str]) -> int:
-    """Run `skopeo login` or logout on our own terminal; return its exit status. Raises Unsupported."""
-    return subprocess.run([_program(), *words, registry], check=False).returncode
+def log_in(registry: str, words: list[str]) -> None:
+    """Run `skopeo login` or logout, which asks on our own terminal. Raises ImageError, Unsupported."""
+    done = subprocess.run([_program(), *words, registry], check=False, stderr=subprocess.PIPE)
+    if done.returncode != 0:
+        raise ImageError(f"skopeo {words[0]}", registry, _reason(done.stderr))
 
 
 def _layout_word(staging: Staging) -> str:
@@ -143,9 +167,10 @@ def _program() -> str:
     return found
 
 
-def _skopeo(words: list[str], progress: Progress | None, staging: Staging | None = None) -> bytes:
+def _skopeo(words: list[str], progress: Progress | None, fds: list[int]) -> bytes:
     """Run skopeo; with progress its own words go to standard error, otherwise return what it printed.
 
+    fds: it gets these; a staging area's is a lock, so that were we killed nobody would take the area from under it.
     Raises ImageError with its last word.
     """
     command = [_program()]
@@ -155,9 +180,7 @@ def _skopeo(words: list[str], progress: Progress | None, staging: Staging | None
     shown = progress is not None and not progress.quiet
     done = subprocess.run(
         command, check=False, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        stdout=2 if shown else subprocess.PIPE,
-        # It holds our lock too: were we killed, nobody would take the area from under it.
-        pass_fds=[staging.fd] if staging is not None else [],
+        stdout=2 if shown else subprocess.PIPE, pass_fds=fds,
     )
     if done.returncode != 0:
         raise ImageError(f"skopeo {words[0]}", words[-1] if words[0] == "inspect" else words[-2], _reason(done.stderr))
@@ -165,7 +188,9 @@ def _skopeo(words: list[str], progress: Progress | None, staging: Staging | None
 
 
 def _reason(stderr: bytes) -> str:
-    """Return the message of skopeo's last record."""
+    """Return the message of skopeo's last record, as logrus writes it for files or for terminals."""
     lines = stderr.decode("utf-8", "replace").strip().splitlines() or ["it failed without a word"]
-    _, found, message = lines[-1].partition('msg="')
-    return (message.removesuffix('"').replace('\\"', '"') if found else lines[-1])[:_ERROR_MAX]
+    found = _RECORD.search(lines[-1])
+    if found is None:
+        return lines[-1][:_ERROR_MAX]
+    return (found[1] or found[2] or found[3]).replace('\\"', '"')[:_ERROR_MAX]

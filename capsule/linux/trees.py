@@ -46,26 +46,79 @@ def remove(name: str, parent_fd: int | None = None) -> None:
     posix.rmdir(name, dir_fd=parent_fd)
 
 
-def _empty(top_fd: int) -> None:
-    """Remove all below a directory, with two descriptors however deep it is: `..` must lead to where we were."""
-    at = posix.dup(top_fd)
-    way: list = []  # (directory above, name in it, what is left there)
+class Cursor:
+    """A place in a tree, with one descriptor however deep it is: `..` must lead back to where it came from."""
+
+    __slots__ = ("fd", "_way")
+
+    def __init__(self, top_fd: int) -> None:
+        self.fd = posix.dup(top_fd)
+        self._way: list = []
+
+    def enter(self, name: str) -> None:
+        """Go into a directory that is no link. Raises OSError."""
+        inner = open_directory(name, self.fd)
+        self._way.append(_identity(self.fd))
+        posix.close(self.fd)
+        self.fd = inner
+
+    def leave(self) -> None:
+        """Go back up. Raises OSError, ESTALE where the directory has been moved."""
+        outer = open_directory("..", self.fd)
+        posix.close(self.fd)
+        self.fd = outer
+        if _identity(outer) != self._way.pop():
+            raise OSError(errno.ESTALE, "moved while it was walked through")
+
+    def close(self) -> None:
+        posix.close(self.fd)
+
+
+def walk(top_fd: int):
+    """Yield (path from the top, directory's fd, name, stat result) of all below a directory, parents first, sorted.
+
+    The fd is open until the next step. What vanishes meanwhile is left out. Raises OSError.
+    """
+    cursor = Cursor(top_fd)
     try:
-        left = _unlink_shallow(at)
+        levels = [("", sorted(posix.listdir(cursor.fd), reverse=True))]
+        while levels:
+            path, left = levels[-1]
+            if not left:
+                levels.pop()
+                if levels:
+                    cursor.leave()
+                continue
+            name = left.pop()
+            info = lstat(name, cursor.fd)
+            if info is None:
+                continue
+            yield path + name, cursor.fd, name, info
+            if is_directory(info):
+                cursor.enter(name)
+                levels.append((f"{path}{name}/", sorted(posix.listdir(cursor.fd), reverse=True)))
+    finally:
+        cursor.close()
+
+
+def _empty(top_fd: int) -> None:
+    """Remove all below a directory."""
+    cursor = Cursor(top_fd)
+    way: list = []  # (name of the directory, what is left where it lies)
+    try:
+        left = _unlink_shallow(cursor.fd)
         while left or way:
             if left:
                 name = left.pop()
-                way.append((_identity(at), name, left))
-                at = _exchange(at, open_directory(name, at))
-                left = _unlink_shallow(at)
+                way.append((name, left))
+                cursor.enter(name)
+                left = _unlink_shallow(cursor.fd)
                 continue
-            identity, name, left = way.pop()
-            at = _exchange(at, open_directory("..", at))
-            if _identity(at) != identity:
-                raise OSError(errno.ESTALE, "moved while it was removed", name)
-            posix.rmdir(name, dir_fd=at)
+            name, left = way.pop()
+            cursor.leave()
+            posix.rmdir(name, dir_fd=cursor.fd)
     finally:
-        posix.close(at)
+        cursor.close()
 
 
 def _unlink_shallow(fd: int) -> list:
@@ -89,11 +142,6 @@ def _unlink_shallow(fd: int) -> list:
 def _identity(fd: int) -> tuple[int, int]:
     info = posix.fstat(fd)
     return info.st_dev, info.st_ino
-
-
-def _exchange(old: int, new: int) -> int:
-    posix.close(old)
-    return new
 
 
 def make(path: str, mode: int = 0o700) -> None:

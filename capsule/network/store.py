@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import errno
 import posix
-import time
 
 from capsule._ext import json, proc
 from capsule.errors import CorruptRecord, NetworkError, NotFound
+from capsule.linux import files
 from capsule.state.store import make_root
 
 SCHEMA_VERSION = 1
@@ -29,7 +29,6 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _LONGEST = 63  # a label of a domain name
 #: What `--network` means otherwise, and names that other engines' users would read so.
 RESERVED = ("none", "host", "bridge", "default", "container", "ns", "private", "pasta", "slirp4netns", "macvlan")
-_READ_CHUNK = 1 << 18
 _RECORD_KEYS = (("id", str), ("name", str), ("driver", str), ("subnets", list))
 
 
@@ -89,12 +88,12 @@ class Networks:
     def names(self) -> list[str]:
         """The names of all networks, sorted."""
         try:
-            files = posix.listdir(self.records)
+            found = posix.listdir(self.records)
         except FileNotFoundError:
             return []
         except OSError as err:
             raise NetworkError("list networks in", self.records, errno=err.errno) from err
-        return sorted([name[:-5] for name in files if name.endswith(".json") and is_valid(name[:-5])])
+        return sorted([name[:-5] for name in found if name.endswith(".json") and is_valid(name[:-5])])
 
     def load(self, name: str) -> dict:
         """Return a network's record. Raises NoSuchNetwork, CorruptRecord, NetworkError for what is no name."""
@@ -144,10 +143,10 @@ class Networks:
     def stateful(self) -> list[str]:
         """The names of all networks that have or had endpoints since the machine started, sorted."""
         try:
-            files = posix.listdir(self.directory)
+            found = posix.listdir(self.directory)
         except FileNotFoundError:
             return []
-        return sorted([name[:-5] for name in files if name.endswith(".json") and is_valid(name[:-5])])
+        return sorted([name[:-5] for name in found if name.endswith(".json") and is_valid(name[:-5])])
 
     def endpoints(self) -> list[dict]:
         """Every endpoint of every network; what cannot be read hides nothing else."""
@@ -188,43 +187,17 @@ def _parse(data: bytes, name: str) -> dict:
 
 def _read(path: str) -> bytes | None:
     try:
-        fd = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC)
+        return files.read(path)
     except FileNotFoundError:
         return None
     except OSError as err:
         raise NetworkError("read", path, errno=err.errno) from err
-    try:
-        data = posix.read(fd, _READ_CHUNK)
-        if len(data) == _READ_CHUNK:
-            while more := posix.read(fd, _READ_CHUNK):
-                data += more
-        return data
-    except OSError as err:
-        raise NetworkError("read", path, errno=err.errno) from err
-    finally:
-        posix.close(fd)
 
 
 def _replace(directory: str, name: str, whole: dict, *, durable: bool) -> None:
-    """Replace a file in one step: another process reads the old one or the new one."""
-    temporary = f"{directory}/.{name}.{posix.getpid()}.{time.time_ns()}"
     try:
-        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
-        fd = posix.open(temporary, flags, 0o600)
-        try:
-            data = json.dumps(whole, indent=2 if durable else 0) + b"\n"
-            while data:
-                data = data[posix.write(fd, data) :]
-            if durable:
-                posix.fsync(fd)
-        finally:
-            posix.close(fd)
-        posix.rename(temporary, f"{directory}/{name}")
+        files.replace(f"{directory}/{name}", json.dumps(whole, indent=2 if durable else 0) + b"\n", durable=durable)
     except OSError as err:
-        try:
-            posix.unlink(temporary)
-        except OSError:
-            pass
         raise NetworkError("write", f"{directory}/{name}", errno=err.errno) from err
 
 

@@ -136,6 +136,24 @@ def test_a_registry_that_asks_who_we_are(start, cli: Cli, memory: Path) -> None:
     call(registry, cli, "image", "pull", PLAIN, authfile, f"{HOST}/img:1", rc=1)
 
 
+def test_what_skopeo_says_is_told_as_our_own_and_no_password_in_its_words(cli: Cli, memory: Path) -> None:
+    stand_in = memory / "bin" / "skopeo"
+    stand_in.parent.mkdir()
+    stand_in.write_text(f"""#!/bin/sh
+echo "$@" >> {memory}/words
+for word; do case $word in --authfile=*) cat "${{word#--authfile=}}" >> {memory}/auth;; esac; done
+echo 'time="2026-01-01T00:00:00Z" level=fatal msg="he said \\"no\\""' >&2
+exit 1
+""")
+    stand_in.chmod(0o755)
+    cli.env["PATH"] = f"{stand_in.parent}:{cli.env['PATH']}"
+    for words in (("pull", "--creds", "me:secret", "localhost:1/img"), ("login", "localhost:1")):
+        cli("image", *words, rc=1)
+        assert cli.err.count("\n") == 1 and "level=fatal" not in cli.err and 'he said' in cli.err
+    assert "secret" not in (memory / "words").read_text()
+    assert json.loads((memory / "auth").read_text()) == {"auths": {"localhost:1": {"auth": "bWU6c2VjcmV0"}}}
+
+
 def test_the_platform_is_chosen_from_an_index(start, cli: Cli, memory: Path) -> None:
     registry, other = start(), Cli(memory / "other")
     layout = Layout(memory / "multi")

@@ -148,8 +148,8 @@ def test_a_tmpfs_of_mount_may_be_read_only(image) -> None:
 
 @pytest.mark.parametrize("flags", [
     ("--restart", "always"), ("--link", "a:b"), ("--device", "vendor.com/class=name"),
-    ("--health-cmd", "true"), ("-v", "named:/data"), ("--security-opt", "label=type:x"),
-    ("--mount", "type=volume,target=/x"), ("--mount", "type=tmpfs,source=/etc,target=/x"),
+    ("--health-cmd", "true"), ("-v", "a b:/data"), ("--security-opt", "label=type:x"),
+    ("--mount", "type=tmpfs,source=/etc,target=/x"),
     ("--mount", "source=/etc,target=/x,tmpfs-size=1m"),
 ])
 def test_what_is_not_built_is_refused(image, capsule, flags) -> None:

@@ -11,7 +11,7 @@ from helpers.wait import wait_until
 pytestmark = requires("root", "stop", "busybox", "gcc")
 
 # Others are in tests/network, test_sandbox.py (`apply`) and test_engine_crashes.py.
-NAMES = [name for name in stops.names() if not name.startswith(("net-", "apply-", "engine-"))]
+NAMES = [name for name in stops.names() if not name.startswith(("net-", "apply-", "engine-", "volume-"))]
 VERBS = ["create", "run", "start", "exec", "delete"]
 
 

@@ -10,8 +10,8 @@ The scanner runs only the commands of `LINKED`, whose modules the launcher has; 
 
 from __future__ import annotations
 
-NOUNS: tuple[str, ...] = ("image", "network", "system")
-ENGINE: tuple[str, ...] = ("sandbox", "life", "port")
+NOUNS: tuple[str, ...] = ("image", "network", "volume", "system")
+ENGINE: tuple[str, ...] = ("sandbox", "life", "port", "making")
 LINKED: frozenset[str] = frozenset({
     "image run", "network connect", "network disconnect", "sandbox", "_sandbox",
     "logs", "stop", "restart", "wait", "rm",

@@ -32,8 +32,8 @@ _RUN = (
     ("user", ("user", "u"), TEXT, "USER[:GROUP]", "user and group of the program"),
     ("entrypoint", ("entrypoint",), TEXT, "PROGRAM", "replace the image's entrypoint"),
     ("label", ("label", "l"), TEXTS, "KEY=VALUE", "annotate the container"),
-    ("volume", ("volume", "v"), TEXTS, "HOST:DIR[:ro]", "show a path of the host"),
-    ("mount", ("mount",), TEXTS, "KEY=VALUE,...", "type=bind or tmpfs, source=, target=, readonly"),
+    ("volume", ("volume", "v"), TEXTS, "[NAME|PATH:]DIR[:ro]", "mount a volume, or show a path of the host"),
+    ("mount", ("mount",), TEXTS, "KEY=VALUE,...", "type=bind, volume or tmpfs, source=, target=, readonly"),
     ("tmpfs", ("tmpfs",), TEXTS, "DIR[:OPTIONS]", "mount a tmpfs"),
     ("readonly", ("read-only",), FLAG, "", "make the root read-only"),
     ("memory", ("memory", "m"), TEXT, "SIZE", "memory limit"),
@@ -62,7 +62,29 @@ _RUN = (
     ("device", ("device",), TEXTS, "HOST[:DIR][:rwm]", "let it use a device of this machine, or a directory of them"),
 )
 
+BUILD = (
+    ("tag", ("tag", "t"), TEXTS, "NAME", "name of the image; may be repeated"),
+    ("file", ("file", "f"), TEXT, "FILE", "the Dockerfile (default: Dockerfile or Containerfile in DIR), or -"),
+    ("build_arg", ("build-arg",), TEXTS, "NAME[=VALUE]", "value of an ARG, or one of our variables"),
+    ("target", ("target",), TEXT, "STAGE", "build this stage and what it needs"),
+    ("network", ("network",), TEXT, "NAME", "of RUN: none (default) or host"),
+    ("no_cache", ("no-cache",), FLAG, "", "make every step anew"),
+    ("label", ("label",), TEXTS, "KEY=VALUE", "add a label"),
+    ("layers", ("from-layers",), FLAG, "", "each tar and directory in DIR is a layer, in the order of names"),
+    _CHANGES[0],
+    _SILENT,
+)
+COMMIT = (
+    *_CHANGES,
+    ("author", ("author", "a"), TEXT, "TEXT", "who made it"),
+    ("pause", ("pause", "p"), TEXT, "true|false", "freeze the container meanwhile (true)"),
+)
+_BUILD_TEXT = "make an image by a Dockerfile and the files of a directory"
+_COMMIT_TEXT = "make an image of a container's changes"
+
 COMMANDS = (
+    ("image build", "cmd_image_build", (1, 1), True, "<dir>", _BUILD_TEXT, BUILD),
+    ("image commit", "cmd_image_commit", (1, 2), True, "<container> [name]", _COMMIT_TEXT, COMMIT),
     ("image run", "cmd_image_run", (1, -1), False, "<image> [command...]", "run a program of an image", _RUN),
     ("image create", "cmd_image_bring", (2, 2), True, "<name> <tar>", "make an image of a root file system's tar", ()),
     ("image import", "cmd_image_bring", (1, 2), True, "<tar> [name]", "as create, with a configuration", _CHANGES),

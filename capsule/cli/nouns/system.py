@@ -9,6 +9,19 @@ ALIASES: dict = {}
 
 COMMANDS = (
     (
+        "system df", "cmd_system_room", (0, 0), True, "", "tell what takes room on the disk",
+        (("verbose", ("verbose", "v"), FLAG, "", "name each of them"), ("json", ("json",), FLAG, "", "print JSON")),
+    ),
+    (
+        "system prune", "cmd_system_room", (0, 0), True, "",
+        "remove images without a name, the steps of builds, and what a crash has left",
+        (
+            ("all", ("all", "a"), FLAG, "", "also images that have names and no container"),
+            ("volumes", ("volumes",), FLAG, "", "also anonymous volumes that no container has"),
+            ("force", ("force", "f"), FLAG, "", "accepted; nothing is asked"),
+        ),
+    ),
+    (
         "system check", "cmd_system_check", (0, 0), True, "", "look whether what is kept is whole",
         (
             ("fix", ("fix",), FLAG, "", "repair what can be repaired; give up what cannot"),

@@ -1,0 +1,1 @@
+"""Named directories that outlive containers: docs/volumes.md."""
