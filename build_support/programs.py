@@ -1,4 +1,4 @@
-"""The freestanding programs (csrc/tail.c, csrc/relay.c): compiled, stripped, and written as C arrays.
+"""The freestanding programs (csrc/tail.c, csrc/relay.c, csrc/attend.c): compiled, stripped, and written as C arrays.
 
 Each says in its first lines how it is built:
 
@@ -13,7 +13,7 @@ import re
 import shlex
 import subprocess
 
-NAMES = ("tail", "relay", "monitor")
+NAMES = ("tail", "relay", "monitor", "attend")
 GENERATED = "build/generated"
 EMBEDDED = f"{GENERATED}/embedded_programs.c"
 UNWANTED_SECTIONS = (".comment", ".note.gnu.build-id", ".note.gnu.property")

@@ -1,6 +1,6 @@
 # distutils: sources = csrc/sealed.c build/generated/embedded_programs.c
 # cython: language_level=3
-"""The freestanding programs that are embedded in this build: the tail, the relay and the monitor."""
+"""The freestanding programs that are embedded in this build: the tail, the relay, the monitor, the attendant."""
 
 import posix
 
@@ -18,15 +18,18 @@ cdef extern from "sealed.h" nogil:
 
 cdef extern from *:
     """
-    extern const unsigned char capsule_tail_image[], capsule_relay_image[], capsule_monitor_image[];
-    extern const size_t capsule_tail_size, capsule_relay_size, capsule_monitor_size;
+    extern const unsigned char capsule_tail_image[], capsule_relay_image[], capsule_monitor_image[],
+        capsule_attend_image[];
+    extern const size_t capsule_tail_size, capsule_relay_size, capsule_monitor_size, capsule_attend_size;
     """
     const unsigned char *capsule_tail_image
     const unsigned char *capsule_relay_image
     const unsigned char *capsule_monitor_image
+    const unsigned char *capsule_attend_image
     size_t capsule_tail_size
     size_t capsule_relay_size
     size_t capsule_monitor_size
+    size_t capsule_attend_size
 
 
 cdef int check(int fd, operation) except -1:
@@ -49,6 +52,12 @@ def monitor():
     """Open a sealed, executable copy of the monitor."""
     return check(capsule_sealed_program("capsule-monitor", capsule_monitor_image, capsule_monitor_size, "/run"),
                  "seal monitor")
+
+
+def attend():
+    """Open a sealed, executable copy of the attendant."""
+    return check(capsule_sealed_program("capsule-attend", capsule_attend_image, capsule_attend_size, "/run"),
+                 "seal attendant")
 
 
 def become(int program_fd, bytes name, bytes argument):

@@ -11,7 +11,17 @@ from functools import partial
 
 from capsule.errors import CapsuleError, CorruptRecord
 from capsule.linux import links
-from capsule.network import bridge as bridges, driver as drivers, endpoint as endpoints, firewall, interface, netlink
+from capsule.network import (
+    attendant,
+    bridge as bridges,
+    dns,
+    driver as drivers,
+    endpoint as endpoints,
+    firewall,
+    interface,
+    loopback,
+    netlink,
+)
 from capsule.network.store import Networks, State
 
 
@@ -41,6 +51,9 @@ def reload(networks: Networks, name: str) -> None:
         _put_back(record, endpoint)
         if driver.has_rules:
             firewall.endpoint_up(record, endpoint)
+            loopback.up(networks, endpoint)
+    dns.refresh(networks, name)
+
 
 
 def _put_back(record: dict, endpoint: dict) -> None:
@@ -77,8 +90,10 @@ def check(networks: Networks, *, is_running: Callable[[str], bool], fix: bool = 
         if record["driver"] == "bridge":
             found += _check_bridge(networks, record, present)
             found += _check_ports(networks, record, state, present, is_running)
+            found += _check_attendants(networks, record, state, is_running)
     for name in set(networks.stateful()) - set(networks.names()):
         found.append(Finding(name, "leases", "their network is no more", partial(_forget, networks, name)))
+    found += _check_strays(networks)
     found += _check_rules(ruled, set(present))
     if fix:
         _repair(found)
@@ -171,6 +186,26 @@ def _check_ports(networks: Networks, record: dict, state: State, present: dict[s
             found.append(Finding(name, link.name, "a link on the bridge that is no container's",
                                  partial(_remove_stray, networks, record, link.name)))
     return found
+
+
+def _check_attendants(networks: Networks, record: dict, state: State,
+                      is_running: Callable[[str], bool]) -> list[Finding]:
+    name, found = record["name"], []
+    if dns.is_lacking(networks, record, list(state.endpoints.values())):
+        found.append(Finding(name, "names", "its DNS responder does not run", partial(dns.refresh, networks, name)))
+    for endpoint in state.endpoints.values():
+        if loopback.is_lacking(networks, endpoint) and is_running(endpoint["container"]):
+            found.append(Finding(name, endpoint["container"], "the proxy of its ports at ::1 does not run",
+                                 partial(loopback.up, networks, endpoint)))
+    return found
+
+
+def _check_strays(networks: Networks) -> list[Finding]:
+    """Find attendants that nobody needs: a refresh removes a responder, and no container has the proxy."""
+    found = [Finding(name, "names", "its DNS responder is there without a container",
+                     partial(dns.refresh, networks, name)) for name in dns.strays(networks)]
+    return found + [Finding("", path, "the proxy of an endpoint that has gone", partial(attendant.stop, path))
+                    for path in loopback.strays(networks)]
 
 
 def _remove_stray(networks: Networks, record: dict, name: str) -> None:

@@ -8,7 +8,15 @@ import time
 from capsule import log
 from capsule.errors import CapsuleError, NetworkError, StateError
 from capsule.linux import links
-from capsule.network import address as addresses, attachment, driver as drivers, endpoint as endpoints, interface, store
+from capsule.network import (
+    address as addresses,
+    attachment,
+    dns,
+    driver as drivers,
+    endpoint as endpoints,
+    interface,
+    store,
+)
 from capsule.network.address import Subnet
 from capsule.network.store import Networks, NoSuchNetwork
 from capsule.state.record import format_time
@@ -95,6 +103,7 @@ def remove(networks: Networks, name: str, *, force: bool = False) -> None:
         users = sorted({endpoint["container"] for endpoint in networks.state(name).endpoints.values()})
         if users:
             raise StateError("remove network", name, f"it is in use by {', '.join(users)}; --force disconnects them")
+        dns.stop(networks, name)
         # First the host: what cannot be removed keeps its record, and can be tried again.
         drivers.find(record["driver"]).delete(networks, record)
         networks.remove(name)

@@ -6,7 +6,8 @@ nobody else's before the last rule about it has gone.
 
 An endpoint is a dict: "id", "container", "network", "network_id", "driver", "bridge", "interface" (inside),
 "host_interface" and "host_mac" ("" where nothing is on the host), "mac", "addresses" (with prefix), "gateways",
-"ports", "aliases", "links" ([name of another container, what this one calls it], original: --link).
+"ports", "aliases", "links" ([name of another container, what this one calls it], original: --link), "dns" (the servers
+that its names are asked of instead of the host's).
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ def _endpoint(record: dict, container: str, id: str, request: dict, addresses: l
         "ports": [],
         "aliases": request["aliases"],
         "links": request.get("links", []),
+        "dns": request.get("dns", []),
     }
 
 
@@ -118,6 +120,10 @@ def connect(networks: Networks, endpoint: dict, netns_fd: int) -> None:
     if driver.has_rules:
         firewall.endpoint_up(record, endpoint)
     proc.stop_point("net-ruled")
+    if endpoint["ports"]:
+        from capsule.network import loopback
+
+        loopback.up(networks, endpoint)
 
 
 def disconnect(networks: Networks, network: str, id: str, netns_fd: int = -1) -> None:
@@ -135,6 +141,10 @@ def disconnect(networks: Networks, network: str, id: str, netns_fd: int = -1) ->
 
 def _unmake(networks: Networks, record: dict, endpoint: dict, netns_fd: int) -> None:
     driver = drivers.find(record["driver"])
+    if endpoint["ports"]:
+        from capsule.network import loopback
+
+        loopback.down(networks, endpoint)
     proc.stop_point("net-unrule")
     failure: CapsuleError | None = None
     if driver.has_rules:

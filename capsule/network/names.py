@@ -17,7 +17,7 @@ RESOLV_CONF = "/etc/resolv.conf"
 RESOLVED_CONF = "/run/systemd/resolve/resolv.conf"
 _STUB = ("127.0.0.53", "127.0.0.54")
 #: Servers for a container whose host has none but its own loopback's (Docker and podman do the same).
-_PUBLIC = ("8.8.8.8", "8.8.4.4")
+PUBLIC = ("8.8.8.8", "8.8.4.4")
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _BEGIN = "# members of the container's networks, kept by capsule"
 _END = "# end of members"
@@ -31,6 +31,11 @@ def check_name(what: str, name: str) -> None:
     if len(name) > 253 or not all([0 < len(label) <= 63 and not label.strip(_LETTERS + "-_") and label[0] != "-"
                                    for label in labels]):
         raise NetworkError(f"invalid {what}", repr(name), "expected letters, digits, - and _, with dots between")
+
+
+def servers_of(texts: list[str]) -> list[str]:
+    """Return the name servers of --dns in their normal spelling. Raises NetworkError."""
+    return [_address("DNS server", text) for text in texts]
 
 
 def is_name(word: str) -> bool:
@@ -121,7 +126,7 @@ def resolv_text(host: str, servers: list[str], searches: list[str], options: lis
     """
     host_servers, host_searches, host_options = _read_conf(host)
     usable = [text for text in host_servers if not is_loopback(text) and (ipv6 or ":" not in text)]
-    asked = [_address("DNS server", text) for text in responder or servers or usable or _PUBLIC]
+    asked = [_address("DNS server", text) for text in responder or servers or usable or PUBLIC]
     lines = [f"nameserver {text}" for text in asked[:_SERVERS_MAX]]
     domains = [word for word in searches or host_searches if word != "."]  # --dns-search . means none
     for word in domains:
@@ -134,11 +139,6 @@ def resolv_text(host: str, servers: list[str], searches: list[str], options: lis
     if options or host_options:
         lines.append("options " + " ".join(options or host_options))
     return "\n".join(lines) + "\n"
-
-
-def upstream(host: str) -> list[str]:
-    """Return the servers that a network's DNS shall ask: the host's, loopback ones too for it runs on the host."""
-    return _read_conf(host)[0] or list(_PUBLIC)
 
 
 def is_loopback(text: str) -> bool:

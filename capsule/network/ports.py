@@ -15,6 +15,7 @@ from capsule._ext import sockets
 from capsule.errors import NetworkError
 from capsule.network import address as addresses
 
+LOOPBACK = "::1"  # served by a proxy (loopback.py), in front of a container of any family
 PROTOCOLS = ("tcp", "udp", "sctp")
 _DIGITS = "0123456789"
 _LAST = 65535
@@ -144,7 +145,7 @@ def allocate(ports: list[dict], reserved: list[dict], families: set[int]) -> lis
         taken.setdefault(_number(other), []).append(other)
     for port in ports:
         family = addresses.parse(port["host_ip"])[0] if port["host_ip"] else 0
-        if family and family not in families:
+        if family and family not in families and port["host_ip"] != LOOPBACK:
             raise NetworkError("publish port", describe(port), f"the container has no IPv{family} address")
         refusal = _refusal(port, taken) if port["host_port"] else ""
         if refusal:
@@ -198,8 +199,8 @@ def _candidates() -> list[int]:
 
 def _taken(port: dict) -> str:
     """Say why the host's own sockets leave no room for a port; "" when they do. man 2 bind."""
-    if port["host_ip"] and addresses.parse(port["host_ip"]) == (6, 1):
-        return "IPv6's loopback cannot be turned aside; publish at 127.0.0.1"
+    if port["host_ip"] == LOOPBACK and port["proto"] == "sctp":
+        return "IPv6's loopback is served for tcp and udp alone; publish at 127.0.0.1"
     for family, text in _places(port):
         number = addresses.parse(text)[1] if text else 0
         try:

@@ -11,7 +11,7 @@ import posix
 
 from capsule import log
 from capsule.errors import CapsuleError, StateError, errno_text
-from capsule.network import names
+from capsule.network import dns, names
 from capsule.network.store import Networks
 
 TYPE_CHECKING = False
@@ -43,7 +43,8 @@ def write(entry: Entry, networks: Networks, hostname: str, endpoints: list[dict]
     members = _members(networks, endpoints)
     hosts = names.hosts_text(hostname, own, added, members, gateway=gateways[0] if gateways else "")
     has_ipv6 = any([":" in text for text in own]) or not endpoints
-    resolv = names.resolv_text(names.read_host(), options.get("dns", []), [], [], responder=[], ipv6=has_ipv6)
+    resolv = names.resolv_text(names.read_host(), options.get("dns", []), [], [],
+                               responder=dns.servers(networks, endpoints), ipv6=has_ipv6)
     for name, text in ((HOSTS, hosts), (HOSTNAME, hostname + "\n"), (RESOLV, resolv)):
         _write(entry, name, text.encode())
 

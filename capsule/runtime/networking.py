@@ -6,7 +6,7 @@ import posix
 
 from capsule import log
 from capsule.errors import CapsuleError, NetworkError, StateError, Unsupported
-from capsule.network import attachment, creating, endpoint as endpoints
+from capsule.network import attachment, creating, dns, endpoint as endpoints, names
 from capsule.network.store import Networks
 from capsule.runtime import network_files, status as statuses
 from capsule.spec import surroundings
@@ -75,10 +75,14 @@ class Networking:
             network_files.write(entry, self.networks, hostname, self.endpoints, self.options)
 
     def _lease(self, entry: Entry, requests: list[dict]) -> None:
+        asked = names.servers_of(self.options.get("dns", []))
         self.endpoints = endpoints.lease(
-            self.networks, self.container_id, requests, self.options.get("ports", []),
+            self.networks, self.container_id, [{**request, "dns": asked} for request in requests],
+            self.options.get("ports", []),
             note=lambda network, id: entry.journal_add(journal.ENDPOINT, network, id),
         )
+        for request in requests:
+            dns.refresh(self.networks, request["network"])
 
     def note(self, record: StateStorage) -> None:
         """Put the endpoints into the container's record."""
@@ -135,9 +139,14 @@ def disconnect_all(root: str, pairs: list[tuple[str, str]]) -> None:
     for network, id in pairs:
         try:
             endpoints.disconnect(networks, network, id)
-            network_files.update(networks, network)
+            _tell_members(networks, network)
         except CapsuleError as err:
             log.warning(f"disconnect from network {network}: {err}")
+
+
+def _tell_members(networks: Networks, network: str) -> None:
+    network_files.update(networks, network)
+    dns.refresh(networks, network)
 
 
 def attach(root: str, id: str, request: dict) -> dict:
@@ -164,7 +173,7 @@ def _attach(networks: Networks, container, request: dict, netns_fd: int) -> dict
     present = record.extra.setdefault("endpoints", [])
     if any([endpoint["network"] == request["network"] for endpoint in present]):
         raise NetworkError("connect to network", request["network"], f"container {container.id} is connected to it")
-    request = _with_free_interface(request, present)
+    request = {**_with_free_interface(request, present), "dns": present[0].get("dns", []) if present else []}
     creating.find_or_default(networks, request["network"])
     container.entry.save(record)  # from here on delete looks into the journal
     if container.entry.marked(stores.ATTACHED) is None:
@@ -176,7 +185,7 @@ def _attach(networks: Networks, container, request: dict, netns_fd: int) -> dict
         present += made
         record.endpoint = record.endpoint or _legacy(made[0])
         container.entry.save(record)
-        network_files.update(networks, made[0]["network"])
+        _tell_members(networks, made[0]["network"])
     except BaseException:
         disconnect_all(networks.root, [(made[0]["network"], made[0]["id"])])
         raise
@@ -217,7 +226,7 @@ def detach(root: str, id: str, network: str) -> bool:
                 if netns_fd >= 0:
                     posix.close(netns_fd)
             present.remove(endpoint)
-            network_files.update(networks, network)
+            _tell_members(networks, network)
         if gone and container.entry is not None:
             record.endpoint = _legacy(present[0]) if present else None
             container.entry.save(record)

@@ -5,7 +5,10 @@ What containers do is asked of sockets in their namespaces, which the kernel ans
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -46,6 +49,20 @@ except OSError as error:
 """
 
 
+def socket_at(netns: str | Path, family: int, kind: int) -> socket.socket:
+    """Return a socket of another network namespace."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    there = os.open(netns, os.O_RDONLY)
+    try:
+        assert libc.setns(there, 0x40000000) == 0
+        return socket.socket(family, kind)
+    finally:
+        assert libc.setns(home, 0x40000000) == 0
+        os.close(home)
+        os.close(there)
+
+
 class World(Runtime):
     """The runtime under test inside a network namespace that a file keeps."""
 
@@ -79,6 +96,22 @@ class World(Runtime):
     def inside(self, box) -> list[str]:
         """The argv prefix that runs a program in a container's network namespace."""
         return ["nsenter", f"--net=/proc/{self.pid(box)}/ns/net", "--"]
+
+    def netns_of(self, box) -> str:
+        """The path of a container's network namespace."""
+        return f"/proc/{self.pid(box)}/ns/net"
+
+    def attendant(self, name: str) -> int:
+        """The pid of who holds a data file, as the kernel's list of locks has it; 0 for nobody."""
+        try:
+            inode = (Path(self.root) / ".networks" / name).stat().st_ino
+        except FileNotFoundError:
+            return 0
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            words = line.split()
+            if "POSIX" in words and words[5].endswith(f":{inode}"):
+                return int(words[4])
+        return 0
 
     def interfaces(self, box) -> dict[str, dict]:
         done = subprocess.run([*self.inside(box), "ip", "-j", "address"], capture_output=True, text=True, check=True)

@@ -37,7 +37,7 @@ def test_a_container_knows_its_own_name(world, start):
     assert (found["10.5.0.1"], found["192.0.2.7"]) == (["gate"], ["far"])
     assert world.exec(box, "hostname").out == "db.example\n"
     assert world.exec(box, "cat", "/etc/hostname").out == "db.example\n"
-    assert world.exec(box, "cat", "/etc/resolv.conf").out.splitlines()[0] == "nameserver 192.0.2.53"
+    assert world.exec(box, "cat", "/etc/resolv.conf").out.splitlines()[0] == "nameserver 10.5.0.1"
 
 
 def test_members_come_and_go(world, start):

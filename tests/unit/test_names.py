@@ -94,7 +94,6 @@ def test_the_hosts_servers_are_taken_but_its_loopback(tmp_path: Path) -> None:
     assert "fd00::53" not in names.resolv_text(HOST, [], [], [], responder=[], ipv6=False)
     assert names.resolv_text("nameserver ::1\nnameserver 127.0.0.53\n", [], [], [], responder=[]) == (
         "nameserver 8.8.8.8\nnameserver 8.8.4.4\n")
-    assert names.upstream(HOST) == ["127.0.0.1", "192.0.2.53", "fd00::53"]
 
 
 def test_what_is_asked_for_is_in_place_of_the_hosts() -> None:
