@@ -13,7 +13,7 @@ from capsule._ext import openbeneath
 from capsule.bundle import confinement, seccomp
 from capsule.errors import CapsuleError, ImageError
 from capsule.linux import names, users
-from capsule.spec import example
+from capsule.spec import example, surroundings
 
 CAPABILITIES = (
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SETFCAP",
@@ -62,6 +62,8 @@ def change(tree: dict, image: dict, wish: dict) -> None:
     tree["root"]["readonly"] = wish["readonly"]
     labels = {key: value for key, value in (image.get("Labels") or {}).items() if not key.startswith(_CONTROL)}
     tree["annotations"] = {key: value for key, value in {**labels, **wish["labels"]}.items() if key}
+    if image.get("ExposedPorts"):
+        tree["annotations"][surroundings.EXPOSED_PORTS] = ",".join(sorted(image["ExposedPorts"]))
     tree["mounts"] += wish["mounts"]
     linux = tree["linux"]
     if wish["host_network"]:

@@ -105,7 +105,8 @@ def _undo(places: running.Places, found: Containers, record: Record) -> None:
         entry.close()
 
 
-_NETWORK_OPTIONS = ("network", "publish", "link", "ip", "ip6", "mac_address", "network_alias", "add_host", "dns")
+_NETWORK_OPTIONS = ("network", "publish", "publish_all", "link", "ip", "ip6", "mac_address", "network_alias",
+                    "add_host", "dns")
 
 
 def _network(invocation: Invocation, name: str) -> dict | None:

@@ -53,8 +53,8 @@ def start(invocation: Invocation, place: str = "") -> int:
     timeout = invocation.options["timeout"]
     return verbs.run(
         runtime_root(invocation), id, bundle="/", config=build_config(tree, json.dumps(tree)), overlay=overlay,
-        keep=keep, timeout_ms=milliseconds("sandbox", "--timeout", timeout) if timeout else 0,
-        kill_after_ms=_KILL_AFTER_MS,
+        network=_network(invocation.options["net"]), keep=keep, kill_after_ms=_KILL_AFTER_MS,
+        timeout_ms=milliseconds("sandbox", "--timeout", timeout) if timeout else 0,
     )
 
 
@@ -69,8 +69,7 @@ def wish_of(invocation: Invocation) -> host.Wish:
     refuse_cgroup_choices("sandbox", invocation)
     if posix.geteuid() != 0:
         raise Unsupported("sandbox", "", f"as uid {posix.geteuid()}: this version needs root")
-    if options["net"] not in ("", "none"):
-        raise Unsupported("sandbox", f"--net {options['net']}", "only none: networks are not built yet")
+    _network(options["net"])
     if options["timeout"]:
         milliseconds("sandbox", "--timeout", options["timeout"])
     try:
@@ -94,6 +93,21 @@ def wish_of(invocation: Invocation) -> host.Wish:
         wish.quota = quantities.cpus("sandbox", options["cpus"])
     wish.terminal = posix.isatty(0) and posix.isatty(1)
     return wish
+
+
+def _network(text: str) -> dict | None:
+    """Return what verbs.run takes as `network`; nothing but a network of its own is shared with the machine.
+
+    Raises NetworkError, Unsupported.
+    """
+    if text in ("", "none"):
+        return None
+    from capsule.network import attachment
+
+    wanted = attachment.parse([text], ip=[], mac="", aliases=[])
+    if wanted is None or wanted.kind:
+        raise Unsupported("sandbox", f"--net {text}", "a sandbox joins a network by its name, and no other namespace")
+    return {"networks": wanted}
 
 
 def _real(option: str, path: str) -> str:

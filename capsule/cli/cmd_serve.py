@@ -122,6 +122,7 @@ def _on_container(container, verb: str, document: dict):
 def _create(factory: Factory, document: dict, *, start: bool) -> tuple:
     """Create a container, and start it; a failed start leaves nothing."""
     process = _process(document["process"])
+    process.network = document.get("network")
     config = load_config(json.dumps(document["config"]))
     container = factory.create(document["id"], config, bundle=document["bundle"])
     try:

@@ -40,6 +40,7 @@ NETWORK = (
     ("network", ("network", "net"), TEXTS, "NETWORK[:KEY=VALUE,...]",
      "join a network; or none, host, container:ID, ns:PATH (default: as config.json says)"),
     ("publish", ("publish", "p", "port"), TEXTS, "[[IP:]HOST:]CONTAINER[/PROTOCOL]", "publish ports on the host"),
+    ("publish_all", ("publish-all", "P"), FLAG, "", "publish what the image exposes on free ports of the host"),
     ("ip", ("ip",), TEXTS, "ADDRESS", "IPv4 address in the first network"),
     ("ip6", ("ip6",), TEXTS, "ADDRESS", "IPv6 address in the first network"),
     ("mac_address", ("mac-address",), TEXT, "MAC", "hardware address in the first network"),

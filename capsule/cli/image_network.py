@@ -21,12 +21,12 @@ def read(invocation: Invocation, name: str) -> dict | None:
     """
     options = invocation.options
     texts = [_with_id(invocation, text) for text in options["network"]]
-    if not texts and (options["publish"] or options["link"]):
+    if not texts and (options["publish"] or options["publish_all"] or options["link"]):
         texts = [attachment.DEFAULT_NETWORK]
     found = network_options.read({**options, "network": texts})
     wanted = found["networks"]
     requests = wanted.requests if wanted is not None else []
-    if found["ports"] and not requests:
+    if (found["ports"] or found["publish_all"]) and not requests:
         raise NetworkError("publish ports", "", f"not with --network {texts[0]}, which joins no network")
     links = [_link(invocation, text, requests) for text in options["link"]]
     for request in requests:

@@ -6,11 +6,15 @@ from capsule.network import attachment
 
 
 def read(options: dict) -> dict:
-    """Return {"networks", "ports", "hostname", "add_hosts", "dns"}. Raises NetworkError for what cannot be meant."""
+    """Return {"networks", "ports", "publish_all", "hostname", "add_hosts", "dns"}.
+
+    Raises NetworkError for what cannot be meant.
+    """
     return {
         "networks": attachment.parse(options["network"], ip=options["ip"] + options["ip6"], mac=options["mac_address"],
                                      aliases=options["network_alias"]),
         "ports": read_ports(options["publish"]),
+        "publish_all": options["publish_all"],
         "hostname": options["hostname"],
         "add_hosts": options["add_host"],
         "dns": options["dns"],

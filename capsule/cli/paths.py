@@ -59,7 +59,8 @@ def making_options(invocation: Invocation) -> dict:
     }
 
 
-_NETWORK_OPTIONS = ("network", "publish", "ip", "ip6", "mac_address", "network_alias", "hostname", "add_host", "dns")
+_NETWORK_OPTIONS = ("network", "publish", "publish_all", "ip", "ip6", "mac_address", "network_alias", "hostname",
+                    "add_host", "dns")
 
 
 def _network(options: dict) -> dict | None:

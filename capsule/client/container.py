@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from capsule._ext import json, proc
 from capsule.client.process import Process
@@ -18,6 +20,9 @@ from capsule.spec.model import Config
 from capsule.state.record import StateStorage
 from capsule.state.store import Store
 
+if TYPE_CHECKING:
+    from capsule.client.network import Endpoint
+
 
 class Container:
     """One container. Made by Factory; every method may be called from any thread.
@@ -25,11 +30,13 @@ class Container:
     Another program can change or destroy the container at any time, so every method may raise NotFound.
     """
 
-    def __init__(self, runtime_root: str, id: str, *, bundle: str, raw_config: bytes) -> None:
+    def __init__(self, runtime_root: str, id: str, *, bundle: str, raw_config: bytes,
+                 network: dict[str, object] | None = None) -> None:
         self._root = runtime_root
         self._id = id
         self._bundle = bundle
         self._raw_config = raw_config
+        self._network = network  # what the launcher shall put around its process (client/surroundings.py)
         self._handle: ProcessHandle | None = None
         self._lock = threading.Lock()
 
@@ -61,6 +68,12 @@ class Container:
         """Return its record: what create noted. Raises NotFound, CorruptRecord."""
         with Store(self._root).open(self._id) as entry:
             return entry.load()
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Return its places in networks. Raises NotFound, CorruptRecord."""
+        from capsule.client.network import Endpoint
+
+        return [Endpoint(fields) for fields in self.state().extra.get("endpoints", [])]
 
     def oci_state(self) -> dict[str, object]:
         """Return its state as runtime-spec runtime.md#state has it, with runc's further keys."""
@@ -144,7 +157,8 @@ class Container:
         process = Process() if process is None else process
         process.init, process.id = True, self._id
         config = json.loads(self._raw_config)
-        handle = call_with_process(verb, self._root, self._id, process, config=config, bundle=self._bundle)
+        handle = call_with_process(verb, self._root, self._id, process, config=config, bundle=self._bundle,
+                                   network=self._network)
         with self._lock:
             self._handle = handle
             self._raw_config = _with_process(self._raw_config, process)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from capsule._ext import json
+from capsule.client import surroundings
 from capsule.client.container import Container
 from capsule.errors import AlreadyExists, SpecError, StateError, Unsupported
 from capsule.linux import namespaces
@@ -39,20 +40,31 @@ class Factory:
         config: Config | Mapping[str, object] | bytes | None = None,
         *,
         bundle: str | os.PathLike[str] = "",
+        networks: Sequence[str | Mapping[str, object]] = (),
+        ports: Sequence[str] = (),
+        publish_all: bool = False,
+        hostname: str = "",
+        add_hosts: Sequence[str] = (),
+        dns: Sequence[str] = (),
     ) -> Container:
         """Prepare a container that does not exist yet; nothing changes before its `create` or `run`.
 
         `config` is a checked Config, JSON values or JSON text; None reads config.json of the bundle. Relative paths in
         it are relative to the bundle, which defaults to the working directory.
-        Raises AlreadyExists, StateError for an id that is not valid, SpecError.
+
+        `networks` are what `--network` takes, or mappings with "network", "ip", "mac", "aliases", "interface"; without
+        them the network of the config stays. `ports`, `hostname`, `add_hosts` and `dns` are what `--publish`,
+        `--hostname`, `--add-host` and `--dns` take; `publish_all` publishes what the config's image exposes.
+        Raises AlreadyExists, StateError for an id that is not valid, SpecError, NetworkError.
         """
         check_id(id)
         bundle_path = os.path.abspath(bundle)
         raw = _raw_config(config, bundle_path)
         load_config(raw)
+        network = surroundings.read(networks, ports, hostname, add_hosts, dns, publish_all=publish_all)
         if self.exists(id):
             raise AlreadyExists("create container", id, "container with given ID already exists")
-        return Container(self._root, id, bundle=bundle_path, raw_config=raw)
+        return Container(self._root, id, bundle=bundle_path, raw_config=raw, network=network)
 
     def load(self, id: str) -> Container:
         """Load a container. Raises NotFound, CorruptRecord."""

@@ -77,6 +77,7 @@ def stop(path: str) -> None:
     fd = _open(path, posix.O_RDONLY)
     if fd < 0:
         return
+    pidfd = -1
     try:
         pidfd = _open_holder(fd)
         posix.unlink(path)  # from here on it ends by itself, whatever becomes of us
@@ -88,7 +89,9 @@ def stop(path: str) -> None:
         if err.errno not in (errno.ENOENT, errno.ESRCH):
             raise NetworkError("end the attendant of", path, errno=err.errno) from err
     finally:
-        posix.close(fd)
+        for each in (fd, pidfd):
+            if each >= 0:
+                posix.close(each)
 
 
 def _open_holder(fd: int) -> int:

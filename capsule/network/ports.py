@@ -52,6 +52,13 @@ def parse_exposed(texts: list[str]) -> list[dict]:
     return found
 
 
+def with_exposed(ports: list[dict], texts: list[str]) -> list[dict]:
+    """Return the ports with the exposed ones that are not among them (-P). Raises NetworkError."""
+    given = {(port["proto"], port["container_port"]) for port in ports}
+    exposed = {(port["proto"], port["container_port"]): port for port in parse_exposed(texts)}
+    return ports + [port for key, port in exposed.items() if key not in given]
+
+
 def _parse(text: str) -> list[dict]:
     body, slash, proto = text.partition("/")
     proto = proto.lower() if slash else "tcp"

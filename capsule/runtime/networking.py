@@ -25,7 +25,9 @@ class Networking:
     __slots__ = ("networks", "container_id", "wanted", "options", "endpoints")
 
     def __init__(self, root: str, container_id: str, options: dict) -> None:
-        """options: "networks" (a Wanted, its attachment.to_dict, or None), "ports", "hostname", "add_hosts", "dns"."""
+        """options: "networks" (a Wanted, its attachment.to_dict, or None), "ports", "publish_all",
+        "hostname", "add_hosts", "dns".
+        """
         self.networks = Networks(root)
         self.container_id = container_id
         wanted = options.get("networks")
@@ -59,7 +61,7 @@ class Networking:
     def check(self) -> None:
         """Refuse what cannot be had. Creates the default network where it is asked for. Raises NetworkError."""
         requests = self.wanted.requests if self.wanted is not None else []
-        if self.options.get("ports") and not requests:
+        if (self.options.get("ports") or self.options.get("publish_all")) and not requests:
             raise NetworkError("publish ports", "", "the container joins no network; name one with --network")
         if requests and posix.geteuid() != 0:
             raise Unsupported("join network", requests[0]["network"],
@@ -111,6 +113,11 @@ def plan(container, options: dict) -> Networking:
     """
     from capsule.spec.load import load_config
 
+    if options.get("publish_all"):
+        from capsule.network import ports
+
+        exposed = container.config.annotations.get(surroundings.EXPOSED_PORTS, "").split(",")
+        options = {**options, "ports": ports.with_exposed(options.get("ports", []), [text for text in exposed if text])}
     networking = Networking(container.root, container.id, options)
     changed = networking.change(container.config.raw, find_pid=lambda id: _pid_of(container.store, id))
     container.replace_config(load_config(changed))

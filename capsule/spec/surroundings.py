@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from capsule._ext import json
 
+#: Where a config says which ports its image exposes, `80/tcp,53/udp` (image-spec conversion.md).
+EXPOSED_PORTS = "org.opencontainers.image.exposedPorts"
+
 
 def change(raw: bytes, *, network: str | None = None, leave_network: bool = False, hostname: str = "",
            files: list[tuple[str, str]] | tuple = ()) -> bytes:

@@ -204,7 +204,7 @@ def test_a_killed_sandbox_leaves_what_delete_removes(sandbox) -> None:
 
 
 @pytest.mark.parametrize(("flags", "text"), [
-    (("--net", "bridge"), "networks are not built yet"),
+    (("--net", "host"), "a sandbox joins a network by its name"),
     (("--rw", "/"), "not the whole machine"),
     (("--ro", "/nonexistent-directory"), "no such file"),
     (("--rw", "/proc/self"), "not the whole machine"),

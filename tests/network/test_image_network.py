@@ -62,6 +62,28 @@ def test_a_link_is_a_further_name_for_one_container_alone(engine):
     end(engine, server)
 
 
+def test_what_an_image_exposes_is_published_with_one_letter(engine, tmp_path):
+    bring(engine, busybox_root(tmp_path / "exposing"), "exposing", 'ENTRYPOINT ["/bin/sh","-c"]', "EXPOSE 80 81/udp 82")
+    flags = ("--name", "web", "--network", "lan", "-P", "-p", "8082:82")
+    running = engine.spawn("image", "run", *flags, "exposing", SERVE, "web")
+    wait_until(lambda: get(engine, "10.77.0.2") or running.poll(), DEADLINE, "web answering")
+    lines = dict(line.split(" -> ") for line in engine.call("port", "web").lines)
+    assert (set(lines), lines["82/tcp"]) == ({"80/tcp", "81/udp", "82/tcp"}, "0.0.0.0:8082")
+    assert get(engine, lines["80/tcp"].replace("0.0.0.0", "127.0.0.1")) == "hello from web"
+    end(engine, running)
+
+
+def test_a_sandbox_joins_a_network(engine):
+    server = serve(engine, "web")
+    script = "busybox wget -q -O - http://web/ && ip -4 -o address show eth0 && grep nameserver /etc/resolv.conf"
+    said = engine.call("sandbox", "--net", "lan", "sh", "-c", script)
+    assert "hello from web" in said.out and "10.77.0.3/24" in said.out and "nameserver 10.77.0.1" in said.out
+    assert set(engine.leases("lan")) == {"10.77.0.2"}
+    account = engine.call("sandbox", "--json", "--net", "lan", "sh", "-c", "exit 3", rc=3)
+    assert account and set(engine.leases("lan")) == {"10.77.0.2"}
+    end(engine, server)
+
+
 def test_ports_ask_for_the_default_network(engine):
     running = engine.spawn("image", "run", "-p", "8081:80", "box", "echo up; while :; do sleep 1; done")
     running.wait_output("up")

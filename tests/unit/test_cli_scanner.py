@@ -40,7 +40,8 @@ def test_engine_create_is_read_field_by_field():
     }
     assert invocation.options == {
         "bundle": "/b", "console_socket": "/s", "pidfd_socket": "", "pid_file": "/p", "no_pivot": False,
-        "no_new_keyring": False, "preserve_fds": 0, "detach": False, "network": [], "publish": [], "ip": [], "ip6": [],
+        "no_new_keyring": False, "preserve_fds": 0, "detach": False, "network": [], "publish": [],
+        "publish_all": False, "ip": [], "ip6": [],
         "mac_address": "", "network_alias": [], "hostname": "", "add_host": [], "dns": [],
     }
 

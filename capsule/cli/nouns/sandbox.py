@@ -12,7 +12,7 @@ WORDS = ("apply", "discard", "kept")
 _OF_THE_RUN = (
     ("rw", ("rw",), TEXTS, "DIR", "let it change DIR of the machine itself"),
     ("ro", ("ro",), TEXTS, "DIR", "show it DIR, which is hidden otherwise"),
-    ("net", ("net",), TEXT, "NAME", "none (default); networks are not built yet"),
+    ("net", ("net",), TEXT, "NAME", "join a network of this host (default: none)"),
     ("memory", ("memory", "m"), TEXT, "SIZE", "memory limit, such as 512m"),
     ("cpus", ("cpus",), TEXT, "N", "CPU time per time, such as 1.5"),
     ("timeout", ("timeout",), TEXT, "SECONDS", "end it after so long, with exit status 124"),
