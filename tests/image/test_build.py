@@ -255,7 +255,7 @@ def test_what_was_made_is_taken_from_the_cache(kit: Kit, store: Store) -> None:
     kit.write(f="f")
     assert kit.build(text) == first
     anew = kit.build(text, "--no-cache")
-    assert anew != first and store.find(anew).layers == store.find(first).layers  # their times alone differ
+    assert anew != first  # files were written anew, and so were their times
     store.prune()  # the cache keeps its layers
     assert kit.build(text, "-q") == anew and kit.told == ""
     cache.clear(store.root)
