@@ -94,13 +94,13 @@ def check(networks: Networks, *, is_running: Callable[[str], bool], fix: bool = 
     for name in set(networks.stateful()) - set(networks.names()):
         found.append(Finding(name, "leases", "their network is no more", partial(_forget, networks, name)))
     found += _check_strays(networks)
-    found += _check_rules(ruled, set(present))
+    found += _check_rules(ruled, {name: link.mac for name, link in present.items()})
     if fix:
         _repair(found)
     return found
 
 
-def _check_rules(ruled: list[tuple[dict, list[dict]]], interfaces: set[str]) -> list[Finding]:
+def _check_rules(ruled: list[tuple[dict, list[dict]]], interfaces: dict[str, str]) -> list[Finding]:
     if not ruled:
         return []
     again = partial(firewall.repair, ruled, interfaces)

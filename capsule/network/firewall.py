@@ -96,11 +96,11 @@ def endpoint_down(record: dict, endpoint: dict) -> None:
         _close_later(socket)
 
 
-def repair(networks: list[tuple[dict, list[dict]]], interfaces: set[str]) -> None:
+def repair(networks: list[tuple[dict, list[dict]]], interfaces: dict[str, str]) -> None:
     """Bring the tables back to what the records want, in one transaction.
 
-    `interfaces` are the links of this host: what is about others is stale. What another runtime root has in the tables
-    stays. Raises NetworkError, Unsupported.
+    `interfaces` are the links of this host with their hardware addresses: what is about others is stale. What another
+    runtime root has in the tables stays. Raises NetworkError, Unsupported.
     """
     with _Lock(proc.LOCK_EX):
         stale = _stale(snapshot()["elements"], expected(networks), interfaces)
@@ -114,14 +114,19 @@ def repair(networks: list[tuple[dict, list[dict]]], interfaces: set[str]) -> Non
             _let_through(record)
 
 
-def _stale(present: list[Element], wanted: list[Element], interfaces: set[str]) -> list[Element]:
+def _stale(present: list[Element], wanted: list[Element], interfaces: dict[str, str]) -> list[Element]:
     """Return what is about links that are not there, or about a port of an address that nobody has any more.
+
+    Or about a subnet that no bridge has, or a gateway that is none's address.
 
     And what stands in the way of an element that is wanted: the same key with other data.
     """
     wanted_data = {element[:3]: element[3] for element in wanted}
     alive = {key[1] for _, name, key, _ in [*present, *wanted]
              if name in ("addresses4", "addresses6") and key[0] in interfaces}
+    subnets = {key[1] for _, name, key, _ in [*present, *wanted]
+               if name in ("subnets4", "subnets6") and key[0] in interfaces}
+    gateways = set(interfaces.values())
     kept_targets = {(family, name, key) for family, name, key, data in present
                     if name.startswith("published") and not name.endswith("_port") and data[0] in alive}
     found = []
@@ -129,8 +134,12 @@ def _stale(present: list[Element], wanted: list[Element], interfaces: set[str]) 
         family, name, key, data = element
         if name.startswith("published"):
             is_stale = (family, name.removesuffix("_port"), key) not in kept_targets
-        elif name in ("closed", "gateways", "masquerade4", "masquerade6"):
-            is_stale = False  # harmless without what they belong to
+        elif name in ("masquerade4", "masquerade6"):
+            is_stale = key[0] not in subnets
+        elif name == "gateways":
+            is_stale = key[0] not in gateways
+        elif (family, name) in tables.HOST_SETS:
+            is_stale = False
         else:
             is_stale = key[0] not in interfaces
         if wanted_data.get(element[:3], data) != data or (is_stale and element not in wanted):
@@ -183,7 +192,7 @@ def ruleset() -> list[dict]:
     return [entry for entry in listed if "metainfo" not in entry]
 
 
-def differences(networks: list[tuple[dict, list[dict]]], interfaces: set[str]) -> list[str]:
+def differences(networks: list[tuple[dict, list[dict]]], interfaces: dict[str, str]) -> list[str]:
     """Say, a line each, in what the kernel's tables are not what the records want; see `repair`.
 
     Raises NetworkError, Unsupported.

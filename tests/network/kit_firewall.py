@@ -107,12 +107,12 @@ class World:
         assert not (isinstance(value, dict) and "error" in value), value
         return value
 
-    def everything(self) -> tuple[list, list[str]]:
+    def everything(self) -> tuple[list, dict[str, str]]:
         """What `repair` takes: networks with their endpoints, and the links of the host."""
         return [[record, self.endpoints[name]] for name, record in self.networks.items()], self.links()
 
-    def links(self) -> list[str]:
-        return [link["ifname"] for link in json.loads(self.host.run("ip", "-j", "link")[1])]
+    def links(self) -> dict[str, str]:
+        return {link["ifname"]: link["address"] for link in json.loads(self.host.run("ip", "-j", "link")[1])}
 
     def differences(self, networks: list | None = None) -> list[str]:
         found = self.firewall("differences", networks or self.everything()[0], self.links())

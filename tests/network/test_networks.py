@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -319,6 +320,33 @@ def test_check_and_reload_bring_a_network_back(world, start):
     assert world.ping(world.inside(one), "10.5.0.3")
     assert world.ping(world.inside(one), "10.5.0.1")
     assert world.network("check").out == ""
+
+
+def test_after_a_reboot(world, start):
+    """Records are there; links, rules and processes are not, and the runtime's directory may be on a disk or not."""
+    world.network("create", "blue", "--subnet", "10.5.0.0/24")
+    bridge = world.inspect("blue")["bridge"]
+    box = start("--network", "blue", "--publish", "8080:80")
+    os.kill(world.pid(box), signal.SIGKILL)
+    world.on_host("ip", "link", "delete", bridge)
+    world.on_host("nft", "flush", "ruleset")
+    assert box.id in world.list("--quiet").out.split()
+    assert world.status(box) == "stopped"
+    assert "the bridge is missing" in world.network("check", rc=1).out
+    world.network("reload")
+    assert bridge in world.links()
+    assert bridge in world.on_host("nft", "list", "set", "inet", "capsule", "bridges")
+    world.delete(box)
+    assert world.leases("blue") == {}
+    # Without the runtime's directory there is no lease either.
+    world.on_host("ip", "link", "delete", bridge)
+    world.on_host("nft", "flush", "ruleset")
+    (Path(world.root) / ".networks" / "blue.json").unlink()
+    world.network("reload")
+    assert world.network("check").out == ""
+    again = start("--network", "blue")
+    assert world.addresses(again) == ["10.5.0.2/24"]
+    assert world.ping(world.inside(again), "10.5.0.1")
 
 
 def test_check_repairs_what_nobody_owns(world, start):
