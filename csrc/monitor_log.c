@@ -26,16 +26,16 @@ static struct {
 	int error;
 	size_t used, payload; /* of the batch */
 	char batch[BATCH_MAX];
-} log;
+} book;
 
 static void open_file(int flags)
 {
 	long size;
 
-	log.fd = (int)rt4(__NR_openat, log.dir_fd, log.name,
-			  O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | flags, 0600);
-	size = log.fd < 0 ? 0 : rt3(__NR_lseek, log.fd, 0, SEEK_END_FLAG);
-	log.size = size > 0 ? (uint64_t)size : 0;
+	book.fd = (int)rt4(__NR_openat, book.dir_fd, book.name,
+			   O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | flags, 0600);
+	size = book.fd < 0 ? 0 : rt3(__NR_lseek, book.fd, 0, SEEK_END_FLAG);
+	book.size = size > 0 ? (uint64_t)size : 0;
 }
 
 /* A record that a crash of the machine cut short must not take the next one with it. */
@@ -43,21 +43,21 @@ static void mend_end(void)
 {
 	char last;
 
-	if (log.size && rt4(__NR_pread64, log.fd, &last, 1, log.size - 1) == 1 && last != '\n' &&
-	    rt3(__NR_write, log.fd, "\n", 1) == 1)
-		log.size++;
+	if (book.size && rt4(__NR_pread64, book.fd, &last, 1, book.size - 1) == 1 && last != '\n' &&
+	    rt3(__NR_write, book.fd, "\n", 1) == 1)
+		book.size++;
 }
 
 void capsule_log_open(const struct relay_plan *plan)
 {
-	log.kind = plan->monitor.log_kind;
-	log.files = plan->monitor.log_files;
-	log.size_max = plan->monitor.log_size;
-	log.dir_fd = plan->monitor.log_dir_fd;
-	log.name = plan->log_name;
-	log.fd = -1;
-	if (log.kind == RELAY_LOG_NONE || strlen(log.name) + 16 > PATH_LENGTH_MAX) {
-		log.kind = RELAY_LOG_NONE;
+	book.kind = plan->monitor.log_kind;
+	book.files = plan->monitor.log_files;
+	book.size_max = plan->monitor.log_size;
+	book.dir_fd = plan->monitor.log_dir_fd;
+	book.name = plan->log_name;
+	book.fd = -1;
+	if (book.kind == RELAY_LOG_NONE || strlen(book.name) + 16 > PATH_LENGTH_MAX) {
+		book.kind = RELAY_LOG_NONE;
 		return;
 	}
 	open_file(0);
@@ -68,9 +68,9 @@ void capsule_log_open(const struct relay_plan *plan)
 static void numbered(char *out, uint32_t number)
 {
 	char digits[11];
-	size_t at = sizeof(digits) - 1, len = strlen(log.name);
+	size_t at = sizeof(digits) - 1, len = strlen(book.name);
 
-	memcpy(out, log.name, len + 1);
+	memcpy(out, book.name, len + 1);
 	if (!number)
 		return;
 	digits[at] = 0;
@@ -85,14 +85,14 @@ static void rotate(void)
 {
 	char from[PATH_LENGTH_MAX], to[PATH_LENGTH_MAX];
 
-	for (uint32_t number = log.files - 1; number; number--) {
+	for (uint32_t number = book.files - 1; number; number--) {
 		numbered(from, number - 1);
 		numbered(to, number);
-		rt5(__NR_renameat2, log.dir_fd, from, log.dir_fd, to, 0);
+		rt5(__NR_renameat2, book.dir_fd, from, book.dir_fd, to, 0);
 	}
-	if (log.files == 1)
-		rt3(__NR_unlinkat, log.dir_fd, log.name, 0);
-	rt_close(log.fd);
+	if (book.files == 1)
+		rt3(__NR_unlinkat, book.dir_fd, book.name, 0);
+	rt_close(book.fd);
 	open_file(0);
 }
 
@@ -100,29 +100,29 @@ static bool write_batch(const char *data, size_t size)
 {
 	size_t done = 0;
 
-	if (log.fd < 0)
+	if (book.fd < 0)
 		open_file(0);
-	while (log.fd >= 0 && done < size) {
-		long count = rt3(__NR_write, log.fd, data + done, size - done);
+	while (book.fd >= 0 && done < size) {
+		long count = rt3(__NR_write, book.fd, data + done, size - done);
 
 		if (count == -EINTR)
 			continue;
 		if (count <= 0) {
-			log.error = (int)-count;
-			rt2(__NR_ftruncate, log.fd, log.size);
+			book.error = (int)-count;
+			rt2(__NR_ftruncate, book.fd, book.size);
 			return false;
 		}
 		done += (size_t)count;
 	}
-	log.size += done;
+	book.size += done;
 	return done == size;
 }
 
 static void flush(void)
 {
-	if (log.used && !write_batch(log.batch, log.used))
-		log.lost += log.payload;
-	log.used = log.payload = 0;
+	if (book.used && !write_batch(book.batch, book.used))
+		book.lost += book.payload;
+	book.used = book.payload = 0;
 }
 
 static size_t copy(char *out, const char *text)
@@ -139,7 +139,7 @@ static size_t format(char *out, const char *stamp, enum monitor_stream stream, c
 {
 	size_t at = 0;
 
-	if (log.kind == RELAY_LOG_JSON) {
+	if (book.kind == RELAY_LOG_JSON) {
 		at += copy(out, "{\"log\":\"");
 		at += capsule_text_json(out + at, data, size);
 		at += copy(out + at, whole ? "\\n\",\"stream\":\"" : "\",\"stream\":\"");
@@ -164,18 +164,19 @@ static void add(const char *stamp, enum monitor_stream stream, const char *data,
 {
 	size_t length;
 
-	if (log.used + RECORD_MAX > sizeof(log.batch))
+	if (book.used + RECORD_MAX > sizeof(book.batch))
 		flush();
-	length = format(log.batch + log.used, stamp, stream, data, size, whole);
-	if (log.size_max && log.size + log.used && log.size + log.used + length > log.size_max) {
-		size_t before = log.used;
+	length = format(book.batch + book.used, stamp, stream, data, size, whole);
+	if (book.size_max && book.size + book.used &&
+	    book.size + book.used + length > book.size_max) {
+		size_t before = book.used;
 
 		flush();
 		rotate();
-		memmove(log.batch, log.batch + before, length);
+		memmove(book.batch, book.batch + before, length);
 	}
-	log.used += length;
-	log.payload += size + whole;
+	book.used += length;
+	book.payload += size + whole;
 }
 
 /* Before the first record since some were lost: how many bytes. Returns false while nothing can be written. */
@@ -183,7 +184,7 @@ static bool tell_loss(const char *stamp)
 {
 	char text[160], digits[21];
 	size_t size = 0, at = sizeof(digits) - 1;
-	uint64_t value = log.lost;
+	uint64_t value = book.lost;
 
 	digits[at] = 0;
 	do
@@ -192,14 +193,14 @@ static bool tell_loss(const char *stamp)
 	size += copy(text, "capsule: ");
 	size += copy(text + size, digits + at);
 	size += copy(text + size, " bytes of output are missing here: ");
-	size += copy(text + size, log.error == ENOSPC ? "no space was left on the device"
-						      : "the log could not be written");
+	size += copy(text + size, book.error == ENOSPC ? "no space was left on the device"
+						       : "the log could not be written");
 	add(stamp, MONITOR_STDERR, text, size, true);
-	if (!write_batch(log.batch, log.used)) {
-		log.used = log.payload = 0;
+	if (!write_batch(book.batch, book.used)) {
+		book.used = book.payload = 0;
 		return false;
 	}
-	log.lost = log.used = log.payload = 0;
+	book.lost = book.used = book.payload = 0;
 	return true;
 }
 
@@ -235,15 +236,15 @@ static size_t unfinished(const char *data, size_t size)
 
 size_t capsule_log_write(enum monitor_stream stream, const char *data, size_t size, bool last)
 {
-	size_t kept = last || log.kind != RELAY_LOG_JSON ? 0 : unfinished(data, size);
+	size_t kept = last || book.kind != RELAY_LOG_JSON ? 0 : unfinished(data, size);
 	char stamp[MONITOR_STAMP];
 
-	if (log.kind == RELAY_LOG_NONE || size == kept)
+	if (book.kind == RELAY_LOG_NONE || size == kept)
 		return kept;
 	size -= kept;
 	capsule_text_stamp(stamp);
-	if (log.lost && !tell_loss(stamp)) {
-		log.lost += size;
+	if (book.lost && !tell_loss(stamp)) {
+		book.lost += size;
 		return kept;
 	}
 	while (size) {
