@@ -5,7 +5,7 @@ nobody look into it, because it is not dumpable, with one exception: CAP_SYS_PTR
 its memory belongs to (ptrace(2), PTRACE_MODE). That is the host's or, where the runtime is no root, that of a user who
 is root inside as well. A container that may have that capability there is therefore frozen for those milliseconds. In
 the frozen cgroup the new process could not execute: until it has, it and what it forks are in an area of their own
-beside it, from which all of them are moved before anything is thawed.
+beside it, as restricted as the container is, from which all of them are moved before anything is thawed.
 
 A mark in the state directory tells a container that we froze from one that was paused, and who did it. Whoever
 has the container's lock and finds a mark knows that its maker has died, and takes back what it did. Who wants to
@@ -94,6 +94,7 @@ class Guard:
             container.entry.mark(stores.GUARD, _mark(_FROZE if self.froze else _FOUND_PAUSED))
             try:
                 self.area.create()
+                self._confine()
                 if self.froze:
                     self.manager.freeze()
                 proc.stop_point("r-guarded")
@@ -104,6 +105,25 @@ class Guard:
             container.entry.unlock()
             raise
         return self
+
+    def _confine(self) -> None:
+        """Have the area restrict what runs in it as the container's cgroups do: the program does not wait for admit().
+
+        A cpuset is left out: it keeps nothing from anybody, and beside an exclusive one it would end that.
+        Raises CgroupError.
+        """
+        area, paths = self.area, self.manager.paths
+        if UNIFIED not in area.paths and "devices" not in area.paths:
+            return  # the container's other hierarchies are joined at once
+        from capsule.runtime import updating
+
+        resources = updating.in_force(self.container)
+        here = "devices" in area.paths or "devices" not in paths
+        area.restricts_devices = here and not self.container.record.rootless
+        if len(area.paths) < len(paths):  # the limits are those of hierarchies that are joined at once
+            resources = {"devices": resources.get("devices")}
+        area.apply_early(resources := _without_cpuset(resources))
+        area.apply_late(resources)
 
     def join_fds_for_exec(self, sub: list[str], init_pid: int) -> tuple[int, list[int]]:
         """As the manager's, but with the area in place of the frozen cgroup."""
@@ -193,6 +213,13 @@ def _area_of(paths: dict[str, str]):
     frozen = paths.get("freezer") or paths.get(UNIFIED)
     # Controllers that are mounted with the freezer share its directory.
     return cgroups.from_record({name: path + AREA for name, path in paths.items() if path == frozen}, [])
+
+
+def _without_cpuset(resources: dict) -> dict:
+    kept = dict(resources)
+    for key, names in (("cpu", ("cpus", "mems")), ("unified", ("cpuset.",))):
+        kept[key] = {name: value for name, value in (kept.get(key) or {}).items() if not name.startswith(names)}
+    return kept
 
 
 def _clear(area) -> None:

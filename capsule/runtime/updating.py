@@ -38,6 +38,9 @@ def merge(previous: dict, resources: dict) -> dict:
     for key, value in resources.items():
         if isinstance(value, dict):
             merged[key] = merge(merged.get(key) or {}, value)
+        elif key == "devices":
+            if value:
+                merged[key] = value  # an ordered list: what is in force is the last one, whole
         elif isinstance(value, list):
             merged[key] = _merge_list(merged.get(key) or [], value)
         elif value or (value == 0 and key in _ZERO_COUNTS):
