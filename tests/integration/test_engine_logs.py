@@ -134,7 +134,7 @@ def test_a_full_disk_is_told_in_the_log_and_harms_nothing_else(engine, workdir) 
     notes = [note.fullmatch(record[2]) for record in records if record[0] == b"stderr"]
     assert all(notes)
     # Every byte was written, or is counted.
-    written = sum(len(record[2]) + 1 for record in records if record[0] == b"stdout")
+    written = sum(len(record[2]) + (record[1] == b"F") for record in records if record[0] == b"stdout")
     total = sum(len(f"line-{number}\n") for number in range(2000)) + len("after\n")
     assert written + sum(int(found[1]) for found in notes) == total and written < total
     assert engine.end(id)["wait_status"] == 0
