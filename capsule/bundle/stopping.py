@@ -60,12 +60,19 @@ def _end(places: running.Places, record, seen: life.Life, signal: int, timeout_s
     try:
         _signal(places, record.id, signal)
         if seen.status == life.PAUSED:
-            verbs.resume(places.runtime, record.id)
+            _resume(places, record.id)
         if not proc.poll([(pidfd, proc.POLLIN)], timeout_s * 1000):
             _signal(places, record.id, _KILL)
             proc.poll([(pidfd, proc.POLLIN)], -1)
     finally:
         posix.close(pidfd)
+
+
+def _resume(places: running.Places, id: str) -> None:
+    try:
+        verbs.resume(places.runtime, id)
+    except (NotFound, BadTransition):
+        pass  # KILL has thawed it, or it has ended
 
 
 def _signal(places: running.Places, id: str, number: int) -> None:

@@ -1,4 +1,7 @@
-"""events: one JSON object a line for statistics and for each time that memory ran out, in runc's shape."""
+"""events: one JSON object a line for statistics and for each time that memory ran out, in runc's shape.
+
+Without an id: what happens to containers of the engine (engine_events).
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,10 @@ _DEFAULT_INTERVAL = "5s"
 def run(invocation: Invocation) -> int:
     """Print statistics once, or events until the container ends."""
     options = invocation.options
+    if not invocation.positionals:
+        from capsule.cli import engine_events
+
+        return engine_events.run(invocation)
     interval_ns = quantities.duration_ns("interval", options["interval"] or _DEFAULT_INTERVAL)
     if interval_ns <= 0:
         raise CapsuleError("duration interval must be greater than 0")

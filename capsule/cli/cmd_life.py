@@ -72,4 +72,4 @@ def _rm(places: running.Places, word: str, options: dict) -> str:
     return word
 
 
-_ACTIONS = {"stop": _stop, "restart": _restart, "wait": _wait, "rm": _rm}
+_ACTIONS = {"stop": _stop, "restart": _restart, "wait": _wait, "rm": _rm, "image destroyc": _rm}

@@ -1,4 +1,4 @@
-"""ps: the processes of a container, as the host's ps shows them or as a JSON array of pids."""
+"""ps: the processes of a container, as the host's ps shows them or as a JSON array; without an id, containers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ _PROGRAMS = ("/bin/ps", "/usr/bin/ps")
 
 
 def run(invocation: Invocation) -> int:
-    """Print the processes of the container."""
+    """Print the processes of the container, or a listing of containers."""
+    if not invocation.positionals:
+        from capsule.cli import listing
+
+        return listing.run(invocation)
+    for name in ("all", "quiet", "filter", "no_trunc"):
+        if invocation.options.get(name):
+            raise CapsuleError("ps", f"--{name.replace('_', '-')}", "is for a listing of containers: name none")
     output_format = invocation.options["format"]
     if output_format not in ("", "table", "json"):
         raise CapsuleError(f"invalid format option: {output_format}")

@@ -7,7 +7,7 @@ from capsule.cli.paths import containers_root
 from capsule.cli.scanner import Invocation
 from capsule.errors import CapsuleError
 
-VERBS = ("start", "exec", "kill", "delete", "state", "pause", "resume", "update", "events", "ps", "why")
+VERBS = ("start", "exec", "kill", "delete", "state", "pause", "resume", "update", "events", "ps", "top", "port", "why")
 
 
 def translate(invocation: Invocation) -> bool:

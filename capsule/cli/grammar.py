@@ -3,7 +3,8 @@
 Two readers share this table: `scanner` on the hot path and `front` (click) for everything else.
 
 An option is `(key, names, kind, metavar, help)`: names without dashes, the long one first; both `-name`
-and `--name` reach it, as in Go's flag package, which engines and scripts were written for.
+and `--name` reach it, as in Go's flag package, which engines and scripts were written for. Flags of one letter may
+share a word, `-it`, as people are used to from Docker.
 A command is `(name, module, (least, most), mixed, arguments, summary, options)`: `most` is -1 for "any
 number"; `mixed` permits options after the first positional, which exec and ps leave to what they run.
 """
@@ -126,8 +127,15 @@ COMMANDS = (
         ),
     ),
     (
-        "ps", "cmd_ps", (1, -1), False, "<container-id> [ps options]", "list the processes of a container",
-        (_FORMAT,),
+        "ps", "cmd_ps", (0, -1), False, "[container-id [ps options]]",
+        "list containers, or the processes of one",
+        (
+            _FORMAT,
+            ("all", ("all", "a"), FLAG, "", "also those that do not run"),
+            ("quiet", ("quiet", "q"), FLAG, "", "print ids only"),
+            ("filter", ("filter",), TEXTS, "KEY=VALUE", "name, id, status, label, ancestor, network or exited"),
+            ("no_trunc", ("no-trunc",), FLAG, "", "print whole ids and commands"),
+        ),
     ),
     (
         "spec", "cmd_spec", (0, 1), True, "[file]", "write an example config.json, check one, or explain one",
@@ -174,10 +182,14 @@ COMMANDS = (
         ),
     ),
     (
-        "events", "cmd_events", (1, 1), True, "<container-id>", "print events and statistics of a container",
+        "events", "cmd_events", (0, 1), True, "[container-id]",
+        "print events and statistics of a container, or what happens to those of the engine",
         (
             ("interval", ("interval",), TEXT, "DURATION", "time between statistics"),
             ("stats", ("stats",), FLAG, "", "print the statistics once"),
+            ("format", ("format", "f"), TEXT, "FORMAT", "of the engine's: text (default) or json"),
+            ("since", ("since",), TEXT, "TIME", "of the engine's: only what happened at TIME or later"),
+            ("no_stream", ("no-stream",), FLAG, "", "of the engine's: only what is kept"),
         ),
     ),
     (
@@ -242,6 +254,12 @@ def find_option(options: tuple, name: str) -> tuple | None:
         if name in option[1]:
             return option
     return None
+
+
+def find_flags(options: tuple, letters: str) -> list[tuple]:
+    """Return the flags that the letters of one word stand for, as in `-it`; none if one of them is no flag's."""
+    found = [find_option(options, letter) for letter in letters]
+    return [option for option in found if option is not None and option[2] == FLAG] if all(found) else []
 
 
 def defaults(options: tuple) -> dict:

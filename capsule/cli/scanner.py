@@ -83,7 +83,12 @@ def _read_option(argv: list, at: int, options: tuple, values: dict) -> int:
     name, has_value, value = word.partition("=")
     option = grammar.find_option(options, name)
     if option is None:
-        return -1
+        flags = grammar.find_flags(options, word) if argv[at][1] != "-" else []
+        if len(flags) < len(word):
+            return -1
+        for each in flags:
+            values[each[0]] = True
+        return at + 1
     key, _names, kind, _metavar, _help = option
     if kind == grammar.FLAG:
         flag = grammar.read_flag(value) if has_value else True

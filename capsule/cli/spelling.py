@@ -32,7 +32,10 @@ def to_click(ctx: click.Context, argv: list[str], options: tuple, *, mixed: bool
             continue
         name, has_value, value = (word[2:] if word.startswith("--") else word[1:]).partition("=")
         option = grammar.find_option(options, name)
-        if option is None:
+        flags = grammar.find_flags(options, name) if option is None and not word.startswith("--") else []
+        if flags and len(flags) == len(name) and not has_value:
+            words += [f"--{flag[1][0]}" for flag in flags]
+        elif option is None:
             if name not in _HELP:
                 raise click.UsageError(f"flag provided but not defined: -{name}{_hint(name, options)}", ctx)
             words.append("--help")

@@ -115,7 +115,7 @@ def test_completion_of_a_word_offers_commands(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         front.main(["capsule"])
 
-    assert capsys.readouterr().out.split() == ["plain,start", "plain,state", "plain,stop"]
+    assert capsys.readouterr().out.split() == ["plain,start", "plain,state", "plain,stats", "plain,stop"]
 
 
 def test_completion_of_an_option_offers_the_commands_options(capsys, monkeypatch):

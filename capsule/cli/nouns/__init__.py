@@ -11,7 +11,7 @@ The scanner runs only the commands of `LINKED`, whose modules the launcher has; 
 from __future__ import annotations
 
 NOUNS: tuple[str, ...] = ("image", "network", "volume", "system")
-ENGINE: tuple[str, ...] = ("sandbox", "life", "port", "making")
+ENGINE: tuple[str, ...] = ("sandbox", "life", "containers", "making", "port")
 LINKED: frozenset[str] = frozenset({
     "image run", "network connect", "network disconnect", "sandbox", "_sandbox",
     "logs", "stop", "restart", "wait", "rm",

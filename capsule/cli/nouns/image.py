@@ -141,6 +141,13 @@ COMMANDS = (
         (("force", ("force", "f"), FLAG, "", "also where it has several names or is in use; fine when there is none"),),
     ),
     (
+        "image destroyc", "cmd_life", (1, -1), True, "<container...>", "remove containers, as `rm` does (original)",
+        (
+            ("force", ("force", "f"), FLAG, "", "kill them first; fine when there is none"),
+            ("volumes", ("volumes", "v"), FLAG, "", "with their volumes without a name"),
+        ),
+    ),
+    (
         "image prune", "cmd_image_change", (0, 0), True, "", "remove images without a name that nobody uses",
         (("all", ("all", "a"), FLAG, "", "also those that have names"),
          ("force", ("force", "f"), FLAG, "", "accepted; nothing is asked")),

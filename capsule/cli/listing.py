@@ -1,0 +1,164 @@
+"""ps without an id: the containers of the engine and those of the runtime's other callers, in one listing."""
+
+from __future__ import annotations
+
+import time
+
+from capsule import log, verbs
+from capsule.bundle import life
+from capsule.bundle.containers import SHORT, Containers, Record
+from capsule.cli import output, times
+from capsule.cli.paths import containers_root, runtime_root
+from capsule.cli.scanner import Invocation
+from capsule.cli.tables import layout
+from capsule.errors import CapsuleError, NotFound
+
+_COMMAND_MAX = 20
+_FILTERS = ("name", "id", "status", "label", "ancestor", "network", "exited")
+
+
+def run(invocation: Invocation) -> int:
+    """Print the containers that run; all of them with --all. Raises CapsuleError."""
+    options = invocation.options
+    if options["format"] not in ("", "table", "json"):
+        raise CapsuleError(f"invalid format option: {options['format']}")
+    filters = [_filter(text) for text in options["filter"]]
+    # Who asks for a state asks for those that do not run as well.
+    everything = options["all"] or any([key in ("status", "exited") for key, _ in filters])
+    rows = [row for row in collect(invocation) if (everything or row["State"] in ("running", "paused"))
+            and all([_matches(row, key, value) for key, value in filters])]
+    if options["quiet"]:
+        output.print_out("".join([f"{row['Id'] if options['no_trunc'] else _short(row)}\n" for row in rows]))
+    elif options["format"] == "json":
+        output.print_json(rows, pretty=True)
+    else:
+        output.print_out(layout([_HEAD, *[_cells(row, options["no_trunc"]) for row in rows]]))
+    return 0
+
+
+def collect(invocation: Invocation) -> list[dict]:
+    """Return every container, the newest first, under podman's keys. A damaged record hides no other."""
+    root = runtime_root(invocation)
+    endpoints = _endpoints(root)
+    found = Containers(containers_root(invocation))
+    rows, known = [], set()
+    for record in found.records():
+        known.add(record.id)
+        try:
+            with found.open(record.id) as entry:
+                rows.append(_of_engine(record, life.observe(root, entry, record), endpoints.get(record.id, [])))
+        except NotFound:
+            continue  # it has just gone
+    for state in verbs.list_(root):
+        if state["id"] not in known:
+            if "error" in state:
+                log.warning(state["error"])
+            rows.append(_of_runtime(root, state, endpoints.get(state["id"], [])))
+    return sorted(rows, key=lambda row: row["CreatedAt"], reverse=True)
+
+
+def endpoints_of(root: str, id: str) -> list[dict]:
+    """Return the endpoints of a container."""
+    return _endpoints(root).get(id, [])
+
+
+def _endpoints(root: str) -> dict[str, list[dict]]:
+    from capsule.network.store import Networks
+
+    found: dict[str, list[dict]] = {}
+    for endpoint in Networks(root).endpoints():
+        found.setdefault(endpoint["container"], []).append(endpoint)
+    return found
+
+
+def _of_engine(record: Record, seen: life.Life, endpoints: list[dict]) -> dict:
+    row = _row(record.id, record.name, record.create_time, seen.status, seen.pid, endpoints)
+    row.update({"Image": record.image, "ImageID": record.image_id, "Command": record.command,
+                "Labels": record.labels, "StartedAt": record.start_time, "Restarts": record.restarts,
+                "ExitCode": seen.end["status"] if seen.end is not None else None,
+                "ExitedAt": seen.end["time"] if seen.end is not None else "", "IsEngine": True})
+    row["Status"] = _status(row)
+    return row
+
+
+def _of_runtime(root: str, state: dict, endpoints: list[dict]) -> dict:
+    command: list[str] = []
+    try:
+        command = verbs.detail(root, state["id"])["config"]["process"]["args"]
+    except (CapsuleError, KeyError):
+        pass  # half-made, damaged, or without a program
+    row = _row(state["id"], state["id"], state["created"], state["status"], state["pid"], endpoints)
+    row.update({"Image": state["bundle"], "ImageID": "", "Command": command, "StartedAt": "", "Restarts": 0,
+                "Labels": state.get("annotations") or {}, "ExitCode": None, "ExitedAt": "", "IsEngine": False})
+    row["Status"] = _status(row)
+    return row
+
+
+def _row(id: str, name: str, created: str, status: str, pid: int, endpoints: list[dict]) -> dict:
+    return {"Id": id, "Names": [name], "CreatedAt": created, "State": status, "Pid": pid,
+            "Networks": [endpoint["network"] for endpoint in endpoints], "Ports": _ports(endpoints)}
+
+
+def _ports(endpoints: list[dict]) -> list[str]:
+    return [f"{port['host_ip'] or '0.0.0.0'}:{port['host_port']}->{port['container_port']}/{port['proto']}"
+            for endpoint in endpoints for port in endpoint["ports"]]
+
+
+def _status(row: dict) -> str:
+    """Return the state in words: `Up 3 minutes`, `Exited (1) 2 hours ago`."""
+    state, now = row["State"], time.time_ns()
+    if state in ("running", "paused"):
+        since = times.parse(row["StartedAt"] or row["CreatedAt"])
+        text = f"Up {times.span(now - since)}" if since is not None else "Up"
+        return f"{text} (Paused)" if state == "paused" else text
+    if row["ExitCode"] is not None:
+        ended = times.parse(row["ExitedAt"])
+        ago = f" {times.span(now - ended)} ago" if ended is not None else ""
+        return f"{state[:1].upper()}{state[1:]} ({row['ExitCode']}){ago}"
+    return f"{state[:1].upper()}{state[1:]}"
+
+
+_HEAD = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]
+
+
+def _cells(row: dict, whole: bool) -> list[str]:
+    command = " ".join(row["Command"])
+    if not whole and len(command) > _COMMAND_MAX:
+        command = command[: _COMMAND_MAX - 1] + "…"
+    created = times.parse(row["CreatedAt"])
+    return [row["Id"] if whole else _short(row), row["Image"], _plain(command),
+            f"{times.span(time.time_ns() - created)} ago" if created is not None else "",
+            row["Status"], ", ".join(row["Ports"]), row["Names"][0]]
+
+
+def _plain(text: str) -> str:
+    """An image's author names the command: no line of a table, and no word to the terminal, is theirs."""
+    return "".join(["?" if output.is_control(char) else char for char in text])
+
+
+def _short(row: dict) -> str:
+    return row["Id"][:SHORT] if row["IsEngine"] else row["Id"]
+
+
+def _filter(text: str) -> tuple[str, str]:
+    key, has_value, value = text.partition("=")
+    if key not in _FILTERS or not has_value:
+        raise CapsuleError("ps", f"--filter {text}", f"expected one of {'=, '.join(_FILTERS)}=")
+    return key, value
+
+
+def _matches(row: dict, key: str, value: str) -> bool:
+    if key == "name":
+        return value in row["Names"][0]
+    if key == "id":
+        return row["Id"].startswith(value)
+    if key == "status":
+        return row["State"] == value or value == "stopped" and row["State"] == "exited"
+    if key == "label":
+        name, has_value, wanted = value.partition("=")
+        return name in row["Labels"] and (not has_value or row["Labels"][name] == wanted)
+    if key == "ancestor":
+        return value in (row["Image"], row["ImageID"]) or row["Image"].partition(":")[0] == value
+    if key == "network":
+        return value in row["Networks"]
+    return row["ExitCode"] is not None and str(row["ExitCode"]) == value
