@@ -145,6 +145,10 @@ PROBES: dict[str, Callable[[], str]] = {
     "registry": lambda: _program("docker-registry", "docker-registry") or _program("htpasswd", "apache2-utils"),
     "skopeo": lambda: _program("skopeo", "skopeo"),
     "umoci": lambda: _program("umoci", "umoci"),
+    "mariadb": lambda: _program("mariadbd", "mariadb-server-core"),
+    "redis": lambda: _program("redis-check-rdb", "redis-tools"),
+    "pymysql": lambda: (_file("/usr/bin/python3.11", "apt-get install python3.11")
+                        or _file("/usr/lib/python3/dist-packages/pymysql", "apt-get install python3-pymysql")),
     "iptables": lambda: _program("iptables", "iptables"),
     "nft": lambda: _program("nft", "nftables"),
     "busybox": lambda: _program("busybox", "busybox-static"),
