@@ -10,7 +10,7 @@ from capsule._ext import json
 from capsule.bundle import containers, life
 from capsule.bundle.containers import Containers
 from capsule.cli import listing, output
-from capsule.cli.paths import containers_root, runtime_root, storage_root
+from capsule.cli.paths import containers_root, runtime_root, storage_root, volume_root
 from capsule.cli.scanner import Invocation
 from capsule.errors import CapsuleError, ImageError, NetworkError, NotFound
 
@@ -183,5 +183,14 @@ def _network_record(invocation: Invocation, word: str) -> dict | None:
         return None
 
 
+def _volume(invocation: Invocation, word: str) -> dict | None:
+    from capsule.volume import views
+    from capsule.volume.store import Volumes
+
+    volumes = Volumes(volume_root(invocation))
+    return views.details(volumes, volumes.load(word)) if word in volumes.names() else None
+
+
 _FINDERS: dict[str, Callable[[Invocation, str], dict | None]] = {
-    "container": _container, "image": _image, "network": _network_record}
+    "container": _container, "image": _image, "network": _network_record,
+    "volume": _volume}

@@ -5,12 +5,14 @@ A failure offers nothing: who presses a key in the middle of a word wants no err
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from click.shell_completion import CompletionItem
 
+from capsule.bundle.containers import Containers
 from capsule.cli import grammar, nouns
-from capsule.cli.paths import runtime_root, storage_root
+from capsule.cli.paths import containers_root, runtime_root, storage_root, volume_root
 from capsule.cli.scanner import Invocation
 from capsule.errors import CapsuleError
 
@@ -43,14 +45,18 @@ def _offered(command: tuple, global_values: dict, given: tuple) -> list[str]:
     if not places or verb in _MAKERS:
         return []
     place = places[min(len(given), len(places) - 1)].strip("<>")
-    if place in ("container-id", "container"):
-        return _directories(runtime_root(invocation))
+    if place.partition("|")[0] in ("container-id", "container"):
+        return _containers(invocation)
     if place == "image" and noun == "image":
         return _images(storage_root(invocation))
     if place == "name" and noun == "network":
         from capsule.network.store import Networks
 
         return Networks(runtime_root(invocation)).names()
+    if place == "name" and noun == "volume":
+        from capsule.volume.store import Volumes
+
+        return Volumes(volume_root(invocation)).names()
     return []
 
 
@@ -62,9 +68,14 @@ def _sandboxes(invocation: Invocation, given: tuple) -> list[str]:
     return os.listdir(sandbox_ending.store_of(invocation)) if given in (("apply",), ("discard",)) else []
 
 
-def _directories(path: str) -> list[str]:
-    with os.scandir(path) as entries:
-        return [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+def _containers(invocation: Invocation) -> list[str]:
+    """Name the containers of the engine, and the ids of the others."""
+    records = Containers(containers_root(invocation)).records()
+    known = {record.id for record in records}
+    with contextlib.suppress(FileNotFoundError), os.scandir(runtime_root(invocation)) as entries:
+        others = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+        return [*[record.name for record in records], *[name for name in others if name not in known]]
+    return [record.name for record in records]
 
 
 def _images(storage: str) -> list[str]:
