@@ -97,13 +97,15 @@ def _start(container, process, orders: InitExecConfig, manager, *, patient: bool
     """
     keeper = console.Keeper(process)
     unified_fd, tasks_fds = manager.join_fds_for_exec(process.cgroup, container.record.init_process_pid)
-    if orders.in_userns and unified_fd >= 0:
-        # Inside, the clone may not name the cgroup (EACCES); a file that we opened is judged by our credentials.
+    words = container.record.extra.get("namespaces", [])
+    if unified_fd >= 0 and (orders.in_userns or "cgroup" in words):
+        # Inside, the clone may not name the cgroup: EACCES in a user namespace, and where the mount has nsdelegate
+        # ENOENT in a cgroup namespace, which no process enters then. A file that we opened is judged by what we are.
         tasks_fds.append(posix.open("cgroup.procs", posix.O_WRONLY | posix.O_CLOEXEC, dir_fd=unified_fd))
         posix.close(unified_fd)
         unified_fd = -1
     orders.cgroup_fds = (unified_fd, tasks_fds)
-    joins = _join(container, container.record.extra.get("namespaces", []))
+    joins = _join(container, words)
     try:
         keeper.connect()
         groups = container.record.extra.get("resctrl", {}).get("groups", [])

@@ -317,6 +317,14 @@ def test_the_cgroup_is_its_users_only_where_it_sees_nothing_else(capsule, box, n
     assert {owner(path) for path in leaf.iterdir() if path.name not in files} == {0}
 
 
+def test_exec_enters_the_cgroup_of_a_cgroup_namespace(capsule, box):
+    """A mount with nsdelegate, as systemd makes it, lets no process be cloned across the namespace's border."""
+    box.linux["namespaces"].append({"type": "cgroup"})
+    capsule.start_container(box)
+    assert capsule.exec(box, "/bin/cat", "/proc/self/cgroup").out == "0::/\n"
+    assert value(box, "cgroup.procs") == str(capsule.pid(box))
+
+
 def test_a_delegated_container_limits_what_is_below_it_and_exec_follows(capsule, box):
     box.linux["namespaces"].append({"type": "cgroup"})
     box.config["mounts"].append(cgroup_mount("rw"))
