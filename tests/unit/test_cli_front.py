@@ -10,7 +10,7 @@ import pytest
 from test_cli_scanner import command_lines
 
 import capsule
-from capsule.cli import front, grammar, helptext
+from capsule.cli import front, grammar, helptext, nouns
 from capsule.cli.scanner import scan
 
 TREE = Path(capsule.__file__).parents[1]
@@ -166,3 +166,18 @@ def test_the_page_names_every_command_and_every_option_of_the_built_ones():
     built = [command for command in helptext.every_command() if command[1] != "cmd_unbuilt"]
     for option in [*grammar.GLOBAL_OPTIONS, *[option for command in built for option in command[6]]]:
         assert f"`--{option[1][0]}" in page
+
+
+def test_the_page_groups_commands_as_the_help_does():
+    groups: dict[str, str] = {}
+    at = ""
+    for line in (TREE / "docs" / "cli.md").read_text().splitlines():
+        if line.startswith("## "):
+            at = line[3:]
+        elif line.startswith("### "):
+            groups[line[4:]] = at
+    for title, tables in (("Commands", [grammar]), ("Commands of the engine", map(nouns.table, nouns.ENGINE)),
+                          ("More commands by noun", map(nouns.table, nouns.NOUNS))):
+        assert f"\n{title.upper()}:\n" in helptext.program_help("capsule", [])
+        for command in [command for table in tables for command in table.COMMANDS]:
+            assert groups.get(command[0], title) == title
