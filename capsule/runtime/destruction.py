@@ -22,7 +22,8 @@ def remove(container, manager, config) -> None:
     try:
         if container.record is None or "mount" not in container.record.extra.get("namespaces", []):
             _restore_host_tree(container.entry.journal_read())
-        disconnect(container)
+        if container.record is None or "endpoints" in container.record.extra:
+            _disconnect(container.entry)
         manager.remove()
         if container.record is not None and "resctrl" in container.record.extra:
             remove_resctrl(container.record.extra["resctrl"].get("made", []))
@@ -37,14 +38,8 @@ def remove(container, manager, config) -> None:
         raise failure
 
 
-def disconnect(container) -> None:
-    """Take back the container's places in networks, where it has or may have any. Idempotent."""
-    if container.record is None or "endpoints" in container.record.extra:
-        _disconnect(container.entry)
-
-
 def _disconnect(entry) -> None:
-    """Take back the places in networks that a journal names, however far they were made."""
+    """Take back the container's places in networks, however far they were made."""
     pairs = journal.endpoints(entry.journal_read())
     if pairs:
         from capsule.runtime import networking
@@ -89,7 +84,7 @@ def destroy(container, *, force: bool) -> None:
 
 
 def kill_all(container, manager) -> None:
-    """Kill every process of a container, frozen ones too, take it out of its networks, wait until the first has gone.
+    """Kill every process of a container, frozen ones too, and wait until the first has gone.
 
     Raises StateError when it has not gone after ten seconds.
     """
@@ -103,8 +98,6 @@ def kill_all(container, manager) -> None:
         manager.thaw()
     if not container.record.extra.get("private_pids"):
         manager.kill(SIGKILL)
-    # The kernel takes as long to remove a link as a process to die: here both at once.
-    disconnect(container)
     if not init.wait(_DEATH_MS):
         raise StateError("kill", container.id, f"its first process still runs {_DEATH_MS // 1000} s after SIGKILL")
 
