@@ -80,6 +80,7 @@ class Manager:
             for directory in self._leaves():
                 made = cgroupfs.make(directory)
                 self.made += made
+                self._check_mount(directory)
                 if not made:
                     self._check_unused(directory)
                 self._check_runs(directory)
@@ -94,6 +95,12 @@ class Manager:
                 cgroupfs.remove_empty(directory)
             self.made = []
             raise
+
+    def _check_mount(self, directory: str) -> None:
+        # Over a cgroup file system's directory anything may be mounted: its files would be written, and limit nothing.
+        for hierarchy in self.hierarchies:
+            if hierarchy.leaf == directory and posix.stat(directory).st_dev != posix.stat(hierarchy.mount_point).st_dev:
+                raise CgroupError("create cgroup", directory, "another file system is mounted there")
 
     def _check_unused(self, directory: str) -> None:
         count = len(cgroupfs.processes(directory))
