@@ -166,8 +166,9 @@ class Manager:
             from capsule.cgroups.v2 import devices as unified_devices
 
             unified_devices.apply(self.paths[UNIFIED], resources.get("devices") or [])
-        elif self.paths:
-            log.warning("access to devices is not restricted: the devices controller is not mounted")
+        else:
+            cause = "the devices controller is not mounted" if self.paths else "the container has no cgroup"
+            log.warning(f"access to devices is not restricted: {cause}")
         if resources:
             from capsule.cgroups import limits
 

@@ -61,3 +61,19 @@ def test_a_cgroup_file_system_that_cannot_be_written_to_is_refused(scene, bundle
     line = one_line(scene(f"mount -o remount,ro,bind {hierarchy()}").create(box, rc=FAILS))
     assert f"create cgroup {hierarchy() / box.id}: read-only file system" in line
     leaks.check()
+
+
+@pytest.mark.parametrize("rules", [[], [{"allow": True, "access": "rwm"}]])
+def test_without_a_cgroup_root_is_told_that_devices_are_not_restricted(capsule, bundle, rules):
+    box = bundle(["/bin/true"])
+    box.linux["resources"] = {"devices": rules}
+    err = capsule.call("--cgroup-manager=disabled", *capsule.words_for("run", box)).err
+    assert "access to devices is not restricted: the container has no cgroup" in err
+
+
+def test_without_a_cgroup_rules_that_deny_are_refused(capsule, bundle):
+    box = bundle(["/bin/true"])
+    box.linux["resources"] = {"devices": [{"allow": False, "access": "rwm"}]}
+    line = one_line(capsule.call("--cgroup-manager=disabled", *capsule.words_for("run", box), rc=FAILS))
+    assert "cannot restrict devices: the container has no cgroup" in line
+    assert not capsule.exists(box)

@@ -41,7 +41,8 @@ def check(paths: dict[str, str], rules: list[dict]) -> None:
     """
     fold(rules)
     if "devices" not in paths and any(not rule.get("allow") for rule in rules):
-        raise CgroupError("cannot restrict devices", "", "the devices controller is not mounted")
+        cause = "the devices controller is not mounted" if paths else "the container has no cgroup"
+        raise CgroupError("cannot restrict devices", "", cause)
 
 
 def apply(paths: dict[str, str], rules: list[dict]) -> None:
