@@ -6,6 +6,7 @@ import errno
 import posix
 import time
 
+from capsule._ext import proc
 from capsule.cgroups import cgroupfs, freezer
 from capsule.errors import CgroupError, Unsupported
 
@@ -27,6 +28,7 @@ def send_all(paths: dict[str, str], directory: str, sig: int) -> None:
     me = posix.getpid()
     if not was_frozen and me not in cgroupfs.processes(directory):
         _freeze_quietly(paths)
+        proc.stop_point("r-froze")
     try:
         signalled = _send_once(directory, sig, me, set())
     finally:

@@ -289,7 +289,11 @@ class Container:
         locked = guard.lock(self.entry, kill=number == SIGKILL)
         if locked:
             self.settle()
-        self.manager().kill(number, freeze=locked or not guard.is_at_work(self.entry))
+        manager = self.manager()
+        if locked and number != SIGKILL:
+            guard.while_marked(self, lambda: manager.kill(number))
+        else:
+            manager.kill(number, freeze=locked or not guard.is_at_work(self.entry))
 
     def pause(self) -> None:
         """Freeze every process. Raises BadTransition, CgroupError."""

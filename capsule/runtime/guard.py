@@ -167,6 +167,19 @@ class Guard:
         self.container.entry.unmark(stores.GUARD)
 
 
+def while_marked(container, work) -> None:
+    """Do what freezes and thaws the container: whoever finds it frozen after our death thaws it. It is locked by us."""
+    if container.is_frozen():
+        work()  # paused, and nobody thaws it
+        return
+    container.entry.mark(stores.GUARD, _mark(_FROZE))
+    try:
+        work()
+    finally:
+        if not container.is_frozen():
+            container.entry.unmark(stores.GUARD)
+
+
 def lock(entry, *, kill: bool) -> bool:
     """Wait a little for the container's lock; with `kill`, end an exec whose guard hangs.
 

@@ -21,8 +21,14 @@ def update(container, resources: dict) -> None:
     status = container.observe()
     if status == statuses.STOPPED:
         raise statuses.not_running("update", container.id)
+    manager = container.manager()
     with undo.Undo():
-        container.manager().update(resources)
+        if manager.unit is not None and "devices" in manager.paths:
+            from capsule.runtime import guard
+
+            guard.while_marked(container, lambda: manager.update(resources))  # it freezes meanwhile
+        else:
+            manager.update(resources)
     container.record.extra["resources"] = merge(in_force(container), resources)
     container.entry.save(container.record)
 

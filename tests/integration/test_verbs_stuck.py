@@ -94,6 +94,30 @@ def test_another_signal_to_all_leaves_the_guard_alone(capsule, stopping, box, na
     wait_until((data / "got").exists)
 
 
+@pytest.mark.parametrize("verb", ["state", "kill", "pause"])
+def test_kill_all_that_is_killed_while_it_has_frozen_is_taken_back(capsule, stopping, box, verb):
+    capsule.start_container(box)
+    stopped = stops.stop_at(stopping, "r-froze", "kill", "--all", box.id, "WINCH")
+    assert freezer(box) == "FROZEN"
+    assert capsule.status(box) == "running"
+    stopped.running.stop()
+    assert freezer(box) == "FROZEN"
+    capsule.call(verb, box.id, *(["WINCH"] if verb == "kill" else []))
+    if verb == "pause":
+        assert capsule.status(box) == "paused"
+        capsule.call("resume", box.id)
+    assert freezer(box) == "THAWED"
+    assert capsule.status(box) == "running"
+
+
+def test_kill_all_of_a_paused_container_leaves_it_paused(capsule, box):
+    capsule.start_container(box)
+    capsule.call("pause", box.id)
+    capsule.kill(box, "--all", "WINCH")
+    assert capsule.status(box) == "paused"
+    capsule.call("resume", box.id)
+
+
 def test_kill_all_waits_for_a_guard_that_is_well(capsule, stopping, box):
     capsule.start_container(box)
     stopped = stop_exec(stopping, box, "r-guarded")
