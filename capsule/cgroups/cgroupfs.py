@@ -242,14 +242,39 @@ def processes(directory: str) -> list[int]:
     Raises CgroupError.
     """
     found: dict[int, None] = {}
+    _visit(directory, lambda fd: _collect(fd, "cgroup.procs", found), "list processes of cgroup")
+    return list(found)
+
+
+def write_everywhere(directory: str, name: str, value: str) -> None:
+    """Write one value to a file of a cgroup and of all below it, from the top; fine where they have gone.
+
+    Raises CgroupError.
+    """
+    def write_one(dir_fd: int) -> None:
+        try:
+            fd = posix.open(name, _WRITE, dir_fd=dir_fd)
+            try:
+                posix.write(fd, value.encode())
+            finally:
+                posix.close(fd)
+        except OSError as err:
+            if err.errno not in (errno.ENOENT, errno.ENODEV):
+                raise
+
+    _visit(directory, write_one, f"write {value!r} to {name} below")
+
+
+def _visit(directory: str, see: Callable[[int], None], operation: str) -> None:
+    """Call `see` with a descriptor of a cgroup and of each one below it; not at all when it is gone."""
     try:
         fd = posix.open(directory, _DIRECTORY)
     except FileNotFoundError:
-        return []
+        return
     except OSError as err:
         raise CgroupError("open cgroup", directory, errno=err.errno) from err
     try:
-        _collect(fd, "cgroup.procs", found)
+        see(fd)
         depth = 0
         pending = [_children(fd)]
         while depth or pending[-1]:
@@ -261,17 +286,16 @@ def processes(directory: str) -> list[int]:
                 posix.close(fd)
                 fd = child
                 depth += 1
-                _collect(fd, "cgroup.procs", found)
+                see(fd)
                 pending.append(_children(fd))
             else:
                 pending.pop()
                 fd = _up(fd)
                 depth -= 1
     except OSError as err:
-        raise CgroupError("list processes of cgroup", directory, errno=err.errno) from err
+        raise CgroupError(operation, directory, errno=err.errno) from err
     finally:
         posix.close(fd)
-    return list(found)
 
 
 def _collect(dir_fd: int, name: str, found: dict[int, None]) -> None:

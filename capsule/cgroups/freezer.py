@@ -6,6 +6,7 @@ Functions take the map of controllers to directories, so that a container's stat
 from __future__ import annotations
 
 import errno
+import posix
 import time
 
 from capsule.cgroups import cgroupfs
@@ -59,6 +60,20 @@ def thaw(paths: dict[str, str]) -> None:
         cgroupfs.write(paths[UNIFIED], "cgroup.freeze", "0")
     else:
         raise _unsupported("thaw", paths)
+
+
+def thaw_below(paths: dict[str, str]) -> None:
+    """Thaw what the container froze itself, in v1 cgroups of its own: there SIGKILL waits (v2 kills the frozen).
+
+    Raises CgroupError.
+    """
+    directory = paths.get("freezer")
+    try:
+        if directory is None or posix.stat(directory).st_nlink == 2:
+            return  # no cgroup is below it
+    except OSError:
+        return  # it has gone
+    cgroupfs.write_everywhere(directory, "freezer.state", "THAWED")
 
 
 def _unsupported(operation: str, paths: dict[str, str]) -> Unsupported:

@@ -36,6 +36,7 @@ def send_all(paths: dict[str, str], directory: str, sig: int) -> None:
         if not was_frozen or sig == SIGKILL:
             _thaw(paths)
     if sig == SIGKILL:
+        freezer.thaw_below(paths)
         _kill_rest(directory, me, signalled)
         # Those that an interrupted create left halfway are in some of the hierarchies only.
         for other in dict.fromkeys(paths.values()):

@@ -273,8 +273,11 @@ class Container:
             guard.lock(self.entry, kill=True)
             self.init_process().signal(sig)
             self.manager().thaw()
+            freezer.thaw_below(self.record.cgroup_paths)
         else:
             self.init_process().signal(sig)
+            if sig == SIGKILL:
+                freezer.thaw_below(self.record.cgroup_paths)
 
     def _signal_cgroups(self, number: int) -> None:
         """Signal every process; freezing and thawing for that must not come between an exec's guard and its work."""
@@ -286,10 +289,10 @@ class Container:
             return
         from capsule.runtime import guard
 
+        manager = self.manager()
         locked = guard.lock(self.entry, kill=number == SIGKILL)
         if locked:
             self.settle()
-        manager = self.manager()
         if locked and number != SIGKILL:
             guard.while_marked(self, lambda: manager.kill(number))
         else:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from capsule import cgroups, log
 from capsule._ext import proc
+from capsule.cgroups import freezer
 from capsule.errors import CapsuleError, CorruptRecord, StateError
 from capsule.runtime import hooks, status as statuses
 from capsule.runtime.known_process import SIGKILL, ParentNoChildProcess
 from capsule.state import journal
 
+_PATIENCE_MS = 1_000  # it takes a few
 _DEATH_MS = 10_000  # how long a killed process may take to go
 
 
@@ -96,8 +98,12 @@ def kill_all(container, manager) -> None:
     init.terminate()
     if manager.is_frozen():
         manager.thaw()
+    freezer.thaw_below(manager.paths)
     if not container.record.extra.get("private_pids"):
         manager.kill(SIGKILL)
+    if init.wait(_PATIENCE_MS):
+        return
+    manager.kill(SIGKILL)  # all of it: it may be in a cgroup that the container goes on freezing
     if not init.wait(_DEATH_MS):
         raise StateError("kill", container.id, f"its first process still runs {_DEATH_MS // 1000} s after SIGKILL")
 

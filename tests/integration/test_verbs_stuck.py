@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
 
@@ -116,6 +117,45 @@ def test_kill_all_of_a_paused_container_leaves_it_paused(capsule, box):
     capsule.kill(box, "--all", "WINCH")
     assert capsule.status(box) == "paused"
     capsule.call("resume", box.id)
+
+
+@pytest.mark.parametrize("private_pids", [True, False])
+@pytest.mark.parametrize("words", [("delete", "--force"), ("kill", "--all"), ("kill",)])
+def test_what_a_container_froze_itself_is_killed(capsule, bundle, words, private_pids):
+    """A writable cgroup mount lets it: below its own cgroup, which says THAWED. SIGKILL waits for the thaw there."""
+    box = bundle(["/payload", "pause"])
+    if not private_pids:
+        box.linux["namespaces"] = [entry for entry in box.linux["namespaces"] if entry["type"] != "pid"]
+    pid = capsule.start_container(box)
+    below = Path(f"/sys/fs/cgroup/freezer/{box.id}/x/y")
+    below.mkdir(parents=True)
+    (below / "cgroup.procs").write_text(str(pid))
+    for directory in (below, below.parent):
+        (directory / "freezer.state").write_text("FROZEN")
+    assert capsule.status(box) == "running"
+    flags, sig = (words[1:], []) if words[0] == "delete" else (words[1:], ["KILL"])
+    capsule.call(words[0], *flags, box.id, *sig)
+    assert_gone(pid)
+    if words[0] == "kill":
+        capsule.delete(box, "--force")
+    assert not capsule.exists(box)
+
+
+def test_a_first_process_that_is_frozen_again_and_again_is_deleted(capsule, bundle):
+    box = bundle(["/payload", "pause"])
+    pid = capsule.start_container(box)
+    below = Path(f"/sys/fs/cgroup/freezer/{box.id}/x")
+    below.mkdir()
+    refreezes = f"echo $$ > {below.parent}/cgroup.procs; while echo FROZEN > {below}/freezer.state; do :; done"
+    (below / "cgroup.procs").write_text(str(pid))
+    freezing = subprocess.Popen(["sh", "-c", refreezes], stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: (below / "freezer.state").read_text() == "FROZEN\n")
+        capsule.delete(box, "--force")
+    finally:
+        freezing.kill()
+        freezing.wait()
+    assert_gone(pid)
 
 
 def test_kill_all_waits_for_a_guard_that_is_well(capsule, stopping, box):
