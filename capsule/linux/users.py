@@ -42,6 +42,13 @@ def lookup(root_fd: int, uid: int) -> tuple[str, int | None, str] | None:
     return None
 
 
+def ids(root_fd: int, kind: str) -> list[int]:
+    """Return the ids of all users or all groups; `kind` is uid or gid."""
+    rows = _entries(root_fd, "etc/passwd", 7) if kind == "uid" else _entries(root_fd, "etc/group", 4)
+    found = [_to_id(row[2]) for row in rows]
+    return [number for number in found if number is not None]
+
+
 def groups_of(root_fd: int, name: str) -> list[int]:
     """Return the ids of the groups that list a user as a member, in the file's order."""
     rows = _entries(root_fd, "etc/group", 4)

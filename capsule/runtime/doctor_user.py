@@ -112,7 +112,7 @@ def _ids(kind: str, *, possible: bool) -> Finding:
     rows = idmap_programs.granted(kind, uid)
     if not rows:
         return Finding(subject, MISSING, f"no row for uid {uid} in /etc/sub{kind}; without: {lost} only",
-                       f"usermod --add-sub{kind}s 100000-165535 USER")
+                       idmap_programs.repair(kind, uid) or f"row of /etc/sub{kind}, where no ids are left")
     try:
         path = idmap_programs.find(name)
     except Unsupported as err:
@@ -120,10 +120,11 @@ def _ids(kind: str, *, possible: bool) -> Finding:
     if not possible:
         return Finding(subject, MISSING, f"not tried without a user namespace; without: {lost} only",
                        "see the user namespace above")
-    cause, repair = _try_map(path, subids.suggest(own, rows))
+    mappings = subids.suggest(own, rows)
+    cause, repair = _try_map(path, mappings)
     if cause:
         return Finding(subject, FAILS, f"{path}: {cause}", repair or "see man 1 " + name)
-    return Finding(subject, WORKS, f"{sum([count for _, count in rows])} by {path}")
+    return Finding(subject, WORKS, f"{sum([size for _, _, size in mappings[1:]])} by {path}")
 
 
 def _try_map(path: str, mappings: list[tuple[int, int, int]]) -> tuple[str, str]:

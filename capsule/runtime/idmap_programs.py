@@ -10,7 +10,7 @@ import posix
 
 from capsule._ext import openbeneath, proc
 from capsule.errors import KernelError, Unsupported, errno_text
-from capsule.linux import program, subids
+from capsule.linux import program, subids, users
 
 DIRECTORIES = ("/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin", "/run/wrappers/bin")
 _ENV = ["PATH=/usr/bin:/bin", "LC_ALL=C"]
@@ -73,9 +73,9 @@ def lost_privilege(path: str) -> str:
 def run(name: str, pid: int, mappings: list[tuple[int, int, int]]) -> None:
     """Have newuidmap or newgidmap write the map of a process. Raises KernelError with the cause, Unsupported."""
     path = find(name)
-    cause, repair = attempt(path, pid, mappings)
+    cause, mending = attempt(path, pid, mappings)
     if cause:
-        raise KernelError(f"map {name[3:6]}s with", path, f"{cause}: {repair}" if repair else cause)
+        raise KernelError(f"map {name[3:6]}s with", path, f"{cause}: {mending}" if mending else cause)
 
 
 def attempt(path: str, pid: int, mappings: list[tuple[int, int, int]]) -> tuple[str, str]:
@@ -94,9 +94,9 @@ def attempt(path: str, pid: int, mappings: list[tuple[int, int, int]]) -> tuple[
 def _explain(path: str, kind: str, mappings: list, status: int, said: bytes) -> tuple[str, str]:
     last = " ".join(said.decode("utf-8", "replace").split()).rstrip(".")
     cause = last or program.describe_status(status)
-    repair = lost_privilege(path)
-    if repair:
-        return f"{cause}; it has lost its privilege", repair
+    privilege = lost_privilege(path)
+    if privilege:
+        return f"{cause}; it has lost its privilege", privilege
     if no_new_privileges():
         return f"{cause}; no_new_privs is set on us, so that it does not get its privilege", ""
     uid = posix.getuid()
@@ -104,8 +104,36 @@ def _explain(path: str, kind: str, mappings: list, status: int, said: bytes) -> 
     if missing:
         span = f"{missing[0][0]}-{missing[0][1]}"
         lack = f"/etc/sub{kind} does not give {kind}s {span} to uid {uid}"
-        return f"{cause}; {lack}", f"usermod --add-sub{kind}s {span} USER"
+        return f"{cause}; {lack}", repair(kind, uid, missing[0])
     return cause, ""
+
+
+def repair(kind: str, uid: int, missing: tuple[int, int] | None = None) -> str:
+    """Return what gives a user of this machine ids, or those that are missing; see repair_in()."""
+    root_fd = openbeneath.open_host("/", openbeneath.O_PATH | openbeneath.O_DIRECTORY)
+    try:
+        return repair_in(root_fd, kind, uid, missing)
+    finally:
+        posix.close(root_fd)
+
+
+def repair_in(root_fd: int, kind: str, uid: int, missing: tuple[int, int] | None) -> str:
+    """Return what gives a user the ids that are missing; others, where those are somebody's; "" if none are left."""
+    used = subids.taken(root_fd, kind)
+    if missing is not None and subids.may_be_given(*missing, used):
+        return _words(root_fd, kind, uid, *missing)
+    first = subids.free(used)
+    if not first:
+        return ""
+    others = _words(root_fd, kind, uid, first, first + subids.SIZE - 1)
+    return others if missing is None else f"these {kind}s are not to be had, map others: {others}"
+
+
+def _words(root_fd: int, kind: str, uid: int, first: int, last: int) -> str:
+    entry = users.lookup(root_fd, uid)
+    if entry is None:  # usermod knows the users of /etc/passwd only
+        return f"add the line {uid}:{first}:{last - first + 1} to /etc/sub{kind}"
+    return f"usermod --add-sub{kind}s {first}-{last} {entry[0]}"
 
 
 def no_new_privileges() -> bool:

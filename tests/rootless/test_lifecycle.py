@@ -155,6 +155,7 @@ def test_a_range_beyond_the_row_is_named(rootless, user, bundle):
 def test_another_id_than_the_users_cannot_be_mapped_alone(rootless, bundle):
     line = one_line(rootless.run(mapped(bundle(), [(0, 0, 1)]), rc=FAILS))
     assert f"/etc/subuid does not give uids 0-0 to uid {UID}" in line
+    assert "these uids are not to be had, map others: " in line and "subuids 0-0" not in line
 
 
 def test_groups_where_setgroups_is_denied(rootless, bundle):

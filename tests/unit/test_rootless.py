@@ -82,6 +82,47 @@ def test_a_map_of_all_that_is_granted():
     assert subids.suggest(1000, [(5, 6), (20, 30)]) == [(0, 1000, 1), (1, 5, 6), (7, 20, 30)]
 
 
+@pytest.mark.parametrize(("own", "rows", "mapped"), [
+    (1000, [(100000, 65536), (100000, 65536)], [(1, 100000, 65536)]),
+    (1000, [(100000, 10), (100005, 10)], [(1, 100000, 10), (11, 100010, 5)]),
+    (1000, [(100005, 10), (100000, 20)], [(1, 100005, 10), (11, 100000, 5), (16, 100015, 5)]),
+    (1000, [(990, 20)], [(1, 990, 10), (11, 1001, 9)]),
+    (1000, [(1000, 1)], []),
+])
+def test_no_id_is_mapped_twice(own, rows, mapped):
+    assert subids.suggest(own, rows) == [(0, own, 1), *mapped]
+
+
+def test_a_map_has_no_more_rows_than_the_kernel_takes():
+    assert len(subids.suggest(1000, [(100000 + 2 * index, 1) for index in range(400)])) == 340
+
+
+@pytest.mark.parametrize(("missing", "text", "words"), [
+    ((100000, 165535), "", "usermod --add-subuids 100000-165535 me"),
+    ((300000, 300009), "other:100000:65536\n", "usermod --add-subuids 300000-300009 me"),
+    # The machine's root and accounts, another's containers, an account further up:
+    ((0, 65535), "", "these uids are not to be had, map others: usermod --add-subuids 100000-165535 me"),
+    ((1, 1), "", "these uids are not to be had, map others: usermod --add-subuids 100000-165535 me"),
+    ((165535, 165536), "other:100000:65536\n",
+     "these uids are not to be had, map others: usermod --add-subuids 165536-231071 me"),
+    ((900000, 900001), "", "these uids are not to be had, map others: usermod --add-subuids 100000-165535 me"),
+    # No row at all:
+    (None, "", "usermod --add-subuids 100000-165535 me"),
+    (None, "b:165536:65536\na:100000:65536\nc:240000:1\n", "usermod --add-subuids 240001-305536 me"),
+    (None, "a:100000:4000000000\n", ""),
+])
+def test_nobody_is_told_to_take_ids_that_somebody_has(tmp_path, root_fd, missing, text, words):
+    with (tmp_path / "etc" / "passwd").open("a") as file:
+        file.write("far:x:900001:900001::/:/bin/sh\n")
+    (tmp_path / "etc" / "subuid").write_text(text)
+    assert idmap_programs.repair_in(root_fd, "uid", 1000, missing) == words
+
+
+def test_who_has_no_account_gets_a_line_to_add(root_fd):
+    words = "add the line 4711:100000:65536 to /etc/subgid"
+    assert idmap_programs.repair_in(root_fd, "gid", 4711, None) == words
+
+
 # newuidmap
 
 
