@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 UNIFIED = ""
 DROP_IN = "/etc/systemd/system/user@.service.d/delegate.conf"
 DROP_IN_TEXT = "[Service]\nDelegate=cpu cpuset io memory pids\n"
+_WRITABLE = "have it mounted writable, or run without limits"
 _V1_CONTROLLERS = {"io": "blkio"}
 #: Keys of linux.resources and the controller of each on v2, which messages name.
 _LIMITS = {"memory": "memory", "cpu": "cpu", "pids": "pids", "blockIO": "io", "hugepageLimits": "hugetlb",
@@ -118,12 +119,22 @@ def _limit(hierarchy: Hierarchy, key: str, value) -> str:
 
 def whose(directory: str) -> str:
     """Say who may write to a directory: `/sys/fs/cgroup/x belongs to uid 0 (mode 0755) and we are uid 1000`."""
+    if is_read_only(directory):
+        return f"the cgroup file system at {directory} is mounted read-only here"
     try:
         info = posix.stat(directory)
     except OSError:
         return f"{directory} cannot be reached"
     owner = f"{directory} belongs to uid {info.st_uid} (mode {info.st_mode & 0o7777:04o})"
     return f"{owner} and we are uid {posix.geteuid()}"
+
+
+def is_read_only(directory: str) -> bool:
+    """Tell whether nobody may write to a directory for the way it is mounted: engines give containers such cgroups."""
+    try:
+        return bool(posix.statvfs(directory).f_flag & posix.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def not_handed_down(directory: str, controller: str, mount_point: str) -> str:
@@ -137,7 +148,8 @@ def not_handed_down(directory: str, controller: str, mount_point: str) -> str:
         place = place.rpartition("/")[0]
     if not keeper:
         return f"the kernel offers no {controller} controller here"
-    return f"{keeper} does not hand the {controller} controller down: {whose(keeper)}; {delegation(controller)}"
+    mending = _WRITABLE if is_read_only(keeper) else delegation(controller)
+    return f"{keeper} does not hand the {controller} controller down: {whose(keeper)}; {mending}"
 
 
 def delegation(controller: str = "") -> str:
@@ -146,11 +158,14 @@ def delegation(controller: str = "") -> str:
         # Delegate= ignores a name that is none of systemd's own controllers (systemd.resource-control(5)).
         return f"systemd cannot delegate {controller} to users: run as root"
     wanted = DROP_IN_TEXT.replace("\n", "\\n")
-    return f"delegate it as root: printf '{wanted}' > {DROP_IN} && systemctl daemon-reload, then log in anew"
+    return (f"delegate it as root: mkdir -p {DROP_IN.rpartition('/')[0]} && printf '{wanted}' > {DROP_IN} && "
+            "systemctl daemon-reload, then log in anew")
 
 
 def repair(hierarchy: Hierarchy) -> str:
     """Return what makes a hierarchy ours."""
+    if is_read_only(hierarchy.mount_point):
+        return _WRITABLE
     if hierarchy.controllers != [UNIFIED]:
         return "cgroup v1 is not delegated to users: boot with systemd.unified_cgroup_hierarchy=1, or run as root"
     if hierarchy.own.rpartition("/")[2].startswith("session-"):

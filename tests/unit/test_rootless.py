@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 from helpers.ordinary import let_in
@@ -208,6 +210,24 @@ def tree(tmp_path):
     return tmp_path
 
 
+_SETTLE = """
+import sys
+from capsule.cgroups import unprivileged
+from capsule.cgroups.layout import Hierarchy
+from capsule.cgroups.manager import Manager
+from capsule.errors import CgroupError
+tree = sys.argv[1]
+made = Hierarchy([""], tree, "/", tree + "/a")
+made.leaf = tree + "/a/c1"
+manager = Manager({"": made.leaf}, [], fresh=True)
+manager.hierarchies = [made]
+try:
+    unprivileged.settle(manager, {"pids": {"limit": 5}}, path_given=False, private_pids=True)
+except CgroupError as err:
+    print(err)
+"""
+
+
 def hierarchy(tree, own: str, leaf: str, controllers=("",)) -> Hierarchy:
     made = Hierarchy(list(controllers), str(tree), "/", f"{tree}/{own}")
     made.leaf = f"{tree}/{leaf}"
@@ -298,6 +318,34 @@ def test_the_directory_that_keeps_a_controller_is_named(tree):
     assert text.startswith(f"{tree}/a does not hand the pids controller down: {tree}/a belongs to uid ")
     none = unprivileged.not_handed_down(f"{tree}/a/mine", "rdma", str(tree))
     assert none == "the kernel offers no rdma controller here"
+
+
+def test_the_words_that_delegate_can_be_run(tmp_path):
+    words = unprivileged.delegation().removeprefix("delegate it as root: ").removesuffix(", then log in anew")
+    assert words.count(" /etc/") == 2 and "/etc/systemd/system/user@.service.d/delegate.conf" in words
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)  # as a stock system has it
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "systemctl").write_text(f"#!/bin/sh\necho \"$@\" > {tmp_path}/said\n")
+    (tmp_path / "bin" / "systemctl").chmod(0o755)
+
+    subprocess.run(["/bin/sh", "-c", words.replace(" /etc/", f" {tmp_path}/etc/")], check=True,
+                   env={"PATH": f"{tmp_path}/bin:/usr/bin:/bin"})
+
+    drop_in = tmp_path / "etc/systemd/system/user@.service.d/delegate.conf"
+    assert drop_in.read_text() == "[Service]\nDelegate=cpu cpuset io memory pids\n"
+    assert (tmp_path / "said").read_text() == "daemon-reload\n"
+
+
+@requires("root")
+def test_a_cgroup_file_system_that_is_read_only_is_called_so(tree):
+    """As engines mount it into containers: of whom it is does not matter then."""
+    script = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$2" -c "$3" "$1"'
+    done = subprocess.run(["unshare", "-m", "/bin/sh", "-c", script, "sh", tree, sys.executable, _SETTLE],
+                          check=True, capture_output=True, text=True)
+
+    assert done.stdout.splitlines() == [
+        f"cannot set pids limit: container could not join or create cgroup: the cgroup file system at {tree}/a is "
+        "mounted read-only here, so the pids controller is not ours; have it mounted writable, or run without limits"]
 
 
 def test_only_what_systemd_can_delegate_is_repaired_by_a_drop_in():
