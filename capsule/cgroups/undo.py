@@ -38,12 +38,23 @@ class Undo:
             self._restore()
 
     def _remember(self, directory: str, name: str, values) -> None:
+        if name == "cpu.idle" and self._is_busy(directory):
+            # Leaving the idle state resets the weight: before this entry, so that it is put back after it.
+            for weight in ("cpu.weight", "cpu.shares"):
+                self._remember(directory, weight, ())
         try:
             text = cgroupfs.read(directory, name)
         except CgroupError:
             return  # not there: the write will say so; or write-only
         keys = [value.split()[0] for value in values if " " in value and name != "cpu.max"]  # QUOTA PERIOD: no key
         self._old.append((directory, name, text, keys))
+
+    def _is_busy(self, directory: str) -> bool:
+        """Tell whether a cgroup is not idle by now: only then it has a weight of its own."""
+        try:
+            return cgroupfs.read(directory, "cpu.idle") == "0"
+        except CgroupError:
+            return False
 
     def _restore(self) -> None:
         for directory, name, text, keys in reversed(self._old):

@@ -17,7 +17,7 @@ from helpers.process import reap_orphans
 from helpers.wait import wait_until
 
 from capsule import cgroups
-from capsule.cgroups import cgroupfs
+from capsule.cgroups import cgroupfs, undo
 from capsule.cgroups.manager import Manager
 from capsule.errors import CgroupError
 from capsule.linux import proc_stat
@@ -309,6 +309,16 @@ def test_freeze_that_takes_too_long_leaves_nothing_frozen(manager, monkeypatch):
         manager.freeze(0.01)
     monkeypatch.undo()
     assert not manager.is_frozen()
+
+
+def test_an_update_that_fails_leaves_the_weight(manager):
+    if not cgroupfs.has(manager.paths["cpu"], "cpu.idle"):
+        pytest.skip("of Linux 5.15")
+    manager.apply_early({"cpu": {"shares": 512}})
+    with pytest.raises(CgroupError, match="cfs_quota_us"), undo.Undo():
+        manager.update({"cpu": {"idle": 1, "quota": 1}})  # µs: too few for the kernel
+
+    assert [cgroupfs.read(manager.paths["cpu"], name) for name in ("cpu.idle", "cpu.shares")] == ["0", "512"]
 
 
 def test_signal_to_a_frozen_container_leaves_it_frozen_until_it_is_thawed(manager, spawn):

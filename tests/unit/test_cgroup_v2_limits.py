@@ -322,6 +322,24 @@ def test_what_failed_is_taken_back_also_where_a_value_has_two_words(tree, monkey
     assert real is not write_all
 
 
+def test_the_weight_is_put_back_after_the_idle_state(tree, monkeypatch):
+    """Leaving it resets the weight."""
+    tree.put(tree.leaf, "cpu.weight", "59")
+    real = cgroupfs.write_all
+
+    def write_all(directory, name, values):
+        if name == "cpu.max":
+            raise CgroupError("write", name, errno=errno.EINVAL)
+        real(directory, name, values)
+        if name == "cpu.idle":
+            tree.put(tree.leaf, "cpu.weight", "0" if values[0] == "1" else "100")
+
+    monkeypatch.setattr(cgroupfs, "write_all", write_all)
+    with pytest.raises(CgroupError), undo.Undo():
+        apply(tree, {"cpu": {"idle": 1, "quota": 1}})
+    assert [(tree.leaf / name).read_text()[:2] for name in ("cpu.idle", "cpu.weight")] == ["0\n", "59"]
+
+
 # Controllers
 
 
