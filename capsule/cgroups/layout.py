@@ -10,6 +10,7 @@ from capsule.errors import CgroupError, SpecError
 from capsule.linux import mountinfo
 
 UNIFIED = ""
+_DEPTH_MAX = 100
 
 
 class Hierarchy:
@@ -95,6 +96,10 @@ def place(hierarchies: list[Hierarchy], cgroups_path: str | None, container_id: 
         raise SpecError("invalid configuration", "linux.cgroupsPath", f"{path!r} is the root of the hierarchy")
     if ".." in parts or "\0" in path or "\n" in path:
         raise SpecError("invalid configuration", "linux.cgroupsPath", f"{path!r} may not leave its hierarchy")
+    if len(parts) > _DEPTH_MAX:
+        # Each is a cgroup in every hierarchy, and costs the kernel memory.
+        cause = f"{len(parts)} directories deep, where {_DEPTH_MAX} are the most"
+        raise SpecError("invalid configuration", "linux.cgroupsPath", cause)
     below = "/" + "/".join(parts)
     pure = len(hierarchies) == 1 and hierarchies[0].controllers == [UNIFIED]
     for hierarchy in hierarchies:

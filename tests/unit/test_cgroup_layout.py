@@ -56,6 +56,12 @@ def test_path_that_leaves_or_is_the_root_is_refused(path):
         leaves(V1_SELF, V1, path)
 
 
+def test_path_that_is_too_deep_is_refused():
+    assert leaves("0::/\n", V2, "a/" * 100) == {"": "/sys/fs/cgroup" + "/a" * 100}
+    with pytest.raises(SpecError, match="linux.cgroupsPath: 1500 directories deep, where 100 are the most"):
+        leaves("0::/\n", V2, "a/" * 1500)
+
+
 def test_pure_v2_starts_beside_the_own_cgroup():
     assert leaves("0::/user.slice/shell.scope\n", V2, "x") == {"": "/sys/fs/cgroup/user.slice/x"}
     assert leaves("0::/\n", V2, "x") == {"": "/sys/fs/cgroup/x"}
