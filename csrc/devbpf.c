@@ -138,7 +138,7 @@ int capsule_devbpf_load(const uint64_t *instructions, size_t count, char *log, s
 {
 	union bpf_attr attr;
 	struct rlimit before;
-	int fd;
+	int fd, again;
 
 	log[0] = '\0';
 	memset(&attr, 0, sizeof(attr));
@@ -157,9 +157,10 @@ int capsule_devbpf_load(const uint64_t *instructions, size_t count, char *log, s
 	attr.log_level = 1;
 	attr.log_buf = (uintptr_t)log;
 	attr.log_size = (uint32_t)log_size;
-	fd = bpf(BPF_PROG_LOAD, &attr);
+	again = bpf(BPF_PROG_LOAD, &attr);
 	log[log_size - 1] = '\0';
-	return fd;
+	/* The kernel says that the log is too small in the place of what is wrong with the program. */
+	return again == -ENOSPC ? fd : again;
 }
 
 static int open_program(uint32_t id)

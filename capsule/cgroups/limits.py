@@ -81,6 +81,8 @@ def _check_devices(paths: dict[str, str], rules: list[dict], update: bool) -> No
     if "devices" not in paths and UNIFIED in paths:
         from capsule.cgroups.v2 import devices as unified_devices
 
+        if update and unified_devices.is_powerless():
+            raise Unsupported("update", "linux.resources.devices", "only the host's root may restrict devices")
         unified_devices.check(rules)
         return
     if update:
