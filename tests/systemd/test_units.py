@@ -332,6 +332,19 @@ def test_update_changes_unit_and_files_and_nothing_else(box, capsule, web, limit
         assert set(before.split("\n")) == set(box.file("devices", cgroup_of(web), "devices.list").split("\n"))
 
 
+def test_a_quota_survives_the_update_of_its_period_and_a_daemon_reload(box, capsule, web, limits):
+    web.linux["resources"] = {**DENY_ALL, "cpu": {"quota": 20000, "period": 100000}}
+    capsule.start_container(web)
+    capsule.call("update", "--cpu-period", "200000", web.id)
+    box.run("systemctl", "daemon-reload")
+
+    assert box.show(unit_of(web), "CPUQuotaPerSecUSec") == {"CPUQuotaPerSecUSec": "100ms"}
+    capsule.call("update", "--pids-limit", "33", web.id)  # with any property systemd writes all that it knows
+    assert quota(box, web, limits) == "20000"
+    capsule.call("update", "--cpu-quota", "40000", web.id)
+    assert box.show(unit_of(web), "CPUQuotaPerSecUSec") == {"CPUQuotaPerSecUSec": "200ms"}
+
+
 @pytest.mark.row(106)
 def test_an_update_that_the_kernel_refuses_changes_nothing(box, capsule, web, limits):
     web.linux["resources"] = {**DENY_ALL, "pids": {"limit": 20}}

@@ -8,7 +8,7 @@ import pytest
 from helpers.fake_systemd import Failure, FakeSystemd
 
 from capsule import log
-from capsule.cgroups.systemd import bus, calls
+from capsule.cgroups.systemd import bus, calls, driver, units
 from capsule.errors import CgroupError, Unsupported
 
 SCOPE = "capsule-web.scope"
@@ -74,6 +74,46 @@ def test_a_job_that_fails_is_an_error(manager, systemd):
         systemd.start(SCOPE, [])
 
     assert manager.members()[-1] == "ResetFailedUnit"
+
+
+@pytest.fixture
+def placed(manager, tmp_path):
+    place = units.place("system.slice:capsule:web", "web", user=False)
+    made = driver.SystemdManager({"name": place.name, "user": False}, {"": str(tmp_path / "leaf")}, [], fresh=True)
+    made.place, made.version = place, 252
+    return made
+
+
+def test_a_unit_that_was_started_as_the_connection_broke_is_stopped(manager, placed):
+    def break_off(values):
+        manager.units[values[0]] = "active"
+        raise ConnectionError
+
+    manager.answers["StartTransientUnit"] = break_off
+    with pytest.raises(CgroupError, match="closed the connection"):
+        placed.create()
+
+    assert manager.units == {SCOPE: "inactive"}
+
+
+def test_a_unit_that_was_started_as_the_time_was_over_is_stopped(manager, placed, monkeypatch):
+    monkeypatch.setattr(calls, "_JOB_TIMEOUT_NS", 1)
+    with pytest.raises(CgroupError):
+        placed.create()
+
+    assert "StopUnit" in manager.members()
+
+
+@pytest.mark.parametrize("error", ["org.freedesktop.systemd1.UnitExists", "org.freedesktop.DBus.Error.AccessDenied"])
+def test_a_unit_that_is_anothers_is_not_stopped(manager, placed, error):
+    def refuse(values):
+        raise Failure(error, "no")
+
+    manager.units[SCOPE], manager.answers["StartTransientUnit"] = "active", refuse
+    with pytest.raises(calls.Refused):
+        placed.create()
+
+    assert manager.units == {SCOPE: "active"} and "StopUnit" not in manager.members()
 
 
 def test_stopping_waits_and_forgets(manager, systemd):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from capsule.cgroups.systemd import devices, properties, units
+from capsule.cgroups import cgroupfs
+from capsule.cgroups.systemd import devices, keeping, properties, units
 from capsule.errors import SpecError, Unsupported
 
 NOW = 252
@@ -115,6 +116,56 @@ def test_unified_files_that_are_properties(unified, expected):
 def test_unified_files_that_no_property_can_be_are_refused(unified):
     with pytest.raises(SpecError):
         early({"unified": unified})
+
+
+# What an update does not name
+
+
+IN_FORCE = {"cpu.max": "20000 200000", "memory.max": "67108864", "memory.swap.max": "33554432"}
+
+
+@pytest.fixture
+def unified(tmp_path):
+    for name, text in IN_FORCE.items():
+        (tmp_path / name).write_text(text + "\n")
+    return {"": str(tmp_path)}
+
+
+@pytest.mark.parametrize("changed", [
+    {"cpu": {"period": 200000}}, {"cpu": {"quota": 20000}}, {"unified": {"cpu.max": "20000"}},
+])
+def test_an_update_of_quota_or_period_gives_systemd_both(unified, changed):
+    found = early(keeping.completed(unified, changed))
+    assert found == [("CPUQuotaPeriodUSec", 200000), ("CPUQuotaPerSecUSec", 100000)]
+
+
+def test_an_update_of_quota_or_period_on_v1(tmp_path):
+    (tmp_path / "cpu.cfs_quota_us").write_text("20000\n")
+    (tmp_path / "cpu.cfs_period_us").write_text("200000\n")
+    found = early(keeping.completed({"cpu": str(tmp_path)}, {"cpu": {"quota": 20000}}), v2=False)
+    assert found == [("CPUQuotaPeriodUSec", 200000), ("CPUQuotaPerSecUSec", 100000)]
+
+
+def test_an_update_of_swap_alone_counts_the_memory_in_force(unified):
+    found = late(keeping.completed(unified, {"memory": {"swap": 96 << 20}}))
+    assert ("MemorySwapMax", 32 << 20) in found
+
+
+def test_nothing_is_added_to_what_an_update_gives_whole(unified):
+    for changed in ({}, {"cpu": {"shares": 5}}, {"memory": {"limit": 5, "swap": 7}}, {"pids": {"limit": 3}}):
+        assert keeping.completed(unified, changed) == changed
+
+
+def test_lines_of_weights_are_put_back_one_by_one(tmp_path, monkeypatch):
+    """systemd writes its own io.bfq.weight, made of its IOWeight."""
+    (tmp_path / "io.bfq.weight").write_text("default 750\n8:0 300\n")
+    kept = keeping.read({"": str(tmp_path)})
+    (tmp_path / "io.bfq.weight").write_text("default 100\n8:0 300\n")
+    written = []
+    monkeypatch.setattr(cgroupfs, "write_all", lambda directory, name, values: written.append((name, list(values))))
+    keeping.put_back(kept, [])
+
+    assert written == [("io.bfq.weight", ["default 750", "8:0 300"])]
 
 
 def device(**rule):

@@ -24,7 +24,13 @@ _PROPERTIES = "org.freedesktop.DBus.Properties"
 _RULE = f"type='signal',sender='{_SYSTEMD}',interface='{_MANAGER}',member='JobRemoved'"
 _ABSENT = (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR)
 _EXISTS, _NO_SUCH = _SYSTEMD + ".UnitExists", _SYSTEMD + ".NoSuchUnit"
+# What a message bus answers in the place of a manager that may have done what it was told.
+_LOST = ("org.freedesktop.DBus.Error.NoReply", "org.freedesktop.DBus.Error.Timeout")
 _JOB_TIMEOUT_NS = 60_000_000_000
+
+
+class Refused(CgroupError):
+    """The answer of systemd that it starts no unit, for one, because a unit of the name is there."""
 
 
 class Systemd:
@@ -85,7 +91,7 @@ class Systemd:
     def start(self, unit: str, properties: list) -> None:
         """Start a transient unit and wait until it is there; one of that name that has failed is forgotten first.
 
-        Raises CgroupError.
+        Raises Refused where systemd has not tried, CgroupError.
         """
         values = [(name, (signature, value)) for name, signature, value in properties]
         for turn in (1, 2):
@@ -93,8 +99,10 @@ class Systemd:
                 job = self._call("StartTransientUnit", "ssa(sv)a(sa(sv))", unit, MODE, values, [])[0]
                 break
             except bus.CallError as err:
-                if err.name != _EXISTS or turn == 2:
+                if err.name in _LOST:
                     raise CgroupError("start unit", unit, err.cause) from err
+                if err.name != _EXISTS or turn == 2:
+                    raise Refused("start unit", unit, err.cause) from err
                 self.reset_failed(unit)
         result = self._wait(unit, job)
         if result != "done":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import posix
 
+from capsule import log
 from capsule._ext import proc
 from capsule.cgroups import cgroupfs
 from capsule.cgroups.manager import UNIFIED, Manager
@@ -131,14 +132,12 @@ class SystemdManager(Manager):
         except BaseException:
             self._release()
             if self._started:
-                with self._systemd() as systemd:
-                    systemd.stop(self.place.name)
-                self._started = False
+                self._stop(self.place)
             raise
         self.made += [leaf for leaf in self._leaves() if leaf not in self.made]
 
     def _start(self, place: units.Place) -> None:
-        from capsule.cgroups.systemd import devices, properties
+        from capsule.cgroups.systemd import calls, devices, properties
 
         v2 = self.is_v2()
         if not place.is_slice():
@@ -147,12 +146,26 @@ class SystemdManager(Manager):
         wanted += devices.properties(self.resources.get("devices") or [], v2=v2)
         wanted += properties.early(self.resources, v2=v2, version=self.version)
         with self._systemd() as systemd:
-            systemd.start(place.name, wanted)
+            # True before: a job that we have not seen the end of may be done all the same.
             self._started = True
+            try:
+                systemd.start(place.name, wanted)
+            except calls.Refused:
+                self._started = False  # a unit of that name is another's
+                raise
             own = self.paths.get(UNIFIED) or self.paths.get("name=systemd") or next(iter(self.paths.values()))
             if not cgroupfs.has(own, "cgroup.procs"):
                 cause = f"systemd has made it at {systemd.control_group(place)}, which is not {own} here"
                 raise CgroupError("find the cgroup of unit", place.name, cause)
+
+    def _stop(self, place: units.Place) -> None:
+        """Stop what has been started, as far as that can be done: another error is on its way."""
+        try:
+            with self._systemd() as systemd:
+                systemd.stop(place.name)
+        except (CgroupError, Unsupported) as err:
+            log.warning(f"stop unit {place.name}: {err}")
+        self._started = False
 
     def _check_unused(self, directory: str) -> None:
         """Do nothing: create() has looked before the unit was started, whose first process is there now."""
@@ -197,9 +210,10 @@ class SystemdManager(Manager):
         Manager.update(self, resources)
         if not resources:
             return
-        from capsule.cgroups.systemd import properties
+        from capsule.cgroups.systemd import keeping, properties
 
         v2 = self.is_v2()
+        resources = keeping.completed(self.paths, resources)
         changed = properties.early(resources, v2=v2, version=self.version or self._ask_version())
         changed += properties.late(resources, v2=v2)
         if resources.get("devices"):

@@ -15,12 +15,12 @@ UNIFIED = ""
 
 # controller on v1, or "" for v2 -> the files that systemd may write, in an order that fits
 _FILES = {
-    UNIFIED: ("cpu.idle", "cpu.weight", "cpu.max", "cpuset.cpus", "cpuset.mems", "memory.max", "memory.swap.max",
-              "memory.high", "memory.low", "memory.min", "pids.max"),
+    UNIFIED: ("cpu.idle", "cpu.weight", "cpu.max", "cpuset.cpus", "cpuset.mems", "io.weight", "io.bfq.weight",
+              "memory.max", "memory.swap.max", "memory.high", "memory.low", "memory.min", "pids.max"),
     "cpu": ("cpu.shares", "cpu.cfs_period_us", "cpu.cfs_quota_us"),
     "memory": ("memory.limit_in_bytes",),
     "pids": ("pids.max",),
-    "blkio": ("blkio.weight",),
+    "blkio": ("blkio.weight", "blkio.bfq.weight"),
     "devices": ("devices.list",),
 }
 
@@ -55,7 +55,7 @@ def put_back(texts: Texts, denied: list[str]) -> None:
             if cgroupfs.read(directory, name) == text or _is_idle(texts, directory, name):
                 continue
             try:
-                cgroupfs.write(directory, name, text)
+                cgroupfs.write_all(directory, name, text.splitlines() or ["\n"])  # a write of nothing is none
             except CgroupError as err:
                 # v1's period and quota are checked against each other: the other may have to go first.
                 if err.errno != errno.EINVAL:
@@ -65,6 +65,33 @@ def put_back(texts: Texts, denied: list[str]) -> None:
         if failure is not None and len(refused) == len(left):
             raise failure
         left = refused
+
+
+def completed(paths: dict[str, str], resources: dict) -> dict:
+    """Return changed limits with those in force that make up one property, or the amount of one, together with them.
+
+    Quota and period are one number to systemd, and swap is counted without the memory beside it. To be called when the
+    files have been written. Raises CgroupError.
+    """
+    found = dict(resources)
+    cpu, memory, unified = resources.get("cpu") or {}, resources.get("memory") or {}, resources.get("unified") or {}
+    if cpu.get("quota") or cpu.get("period"):
+        found["cpu"] = {**cpu, **_bandwidth(paths)}
+    if UNIFIED in paths and (memory.get("swap") or 0) > 0 and not memory.get("limit"):
+        found["memory"] = {**memory, "limit": int(cgroupfs.read(paths[UNIFIED], "memory.max"))}
+    if "cpu.max" in unified:
+        found["unified"] = {**unified, "cpu.max": cgroupfs.read(paths[UNIFIED], "cpu.max")}
+    return found
+
+
+def _bandwidth(paths: dict[str, str]) -> dict:
+    if "cpu" in paths:
+        return {"quota": int(cgroupfs.read(paths["cpu"], "cpu.cfs_quota_us")),
+                "period": int(cgroupfs.read(paths["cpu"], "cpu.cfs_period_us"))}
+    if not cgroupfs.has(paths.get(UNIFIED, ""), "cpu.max"):
+        return {}  # no limit was asked for, and none is kept
+    quota, period = cgroupfs.read(paths[UNIFIED], "cpu.max").split()
+    return {"quota": -1 if quota == "max" else int(quota), "period": int(period)}
 
 
 def _is_idle(texts: Texts, directory: str, name: str) -> bool:
