@@ -36,7 +36,7 @@ def test_no_row(rootless):
     for kind in ("uid", "gid"):
         finding = findings(rootless)[f"sub{kind}s of the user"]
         assert finding["status"] == "missing"
-        assert finding["repair"] == f"usermod --add-sub{kind}s 100000-165535 USER"
+        assert finding["repair"].startswith(f"usermod --add-sub{kind}s ") and not finding["repair"].endswith(" USER")
 
 
 def test_no_newuidmap(rootless, user):
