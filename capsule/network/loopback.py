@@ -13,6 +13,8 @@ from capsule.network import address as addresses, attendant, ports as published
 from capsule.network.store import Networks
 
 _NAME = "capsule-proxy"
+#: Ports that one attendant carries (csrc/attendstart.h, ATTEND_SOCKETS_MAX).
+MOST = 128
 _ABSENT = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # a host without IPv6
 
 
@@ -22,9 +24,11 @@ def path_of(networks: Networks, id: str) -> str:
 
 
 def ports_of(endpoint: dict) -> list[dict]:
-    """Return the ports of an endpoint that are published at ::1."""
-    return [port for port in endpoint["ports"]
-            if port["host_ip"] in ("", "::", published.LOOPBACK) and port["proto"] != "sctp"]
+    """Return the ports of an endpoint that are published at ::1: those asked for there, then as many as one carries."""
+    possible = [port for port in endpoint["ports"] if port["proto"] != "sctp"]
+    asked = [port for port in possible if port["host_ip"] == published.LOOPBACK]
+    others = [port for port in possible if port["host_ip"] in ("", "::")]
+    return asked + others[:max(MOST - len(asked), 0)]
 
 
 def up(networks: Networks, endpoint: dict) -> None:
@@ -32,6 +36,8 @@ def up(networks: Networks, endpoint: dict) -> None:
     ports = ports_of(endpoint)
     if not ports:
         return
+    if len(ports) > MOST:
+        raise NetworkError("publish ports", "at ::1", f"{len(ports)} are asked for, and a container has {MOST} there")
     path = path_of(networks, endpoint["id"])
     own = [text.partition("/")[0] for text in endpoint["addresses"]]
     target = ([text for text in own if ":" in text] or own)[0]
