@@ -17,7 +17,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 from helpers import apart, budget, combos, payload as payloads, process, requires as requirements  # noqa: E402 - the path comes first
 from helpers.bundle import Bundle  # noqa: E402 - the path comes first
-from helpers.leaks import SESSION, Snapshot  # noqa: E402 - the path comes first
+from helpers.leaks import NAMED_AFTER_CONTAINERS, SESSION, Snapshot  # noqa: E402 - the path comes first
 from helpers.runtime import Runtime  # noqa: E402 - the path comes first
 
 MARKERS = (
@@ -28,15 +28,31 @@ MARKERS = (
     "stress: many repetitions; run with -m stress",
 )
 _numbers = itertools.count(1)
+_before_all = pytest.StashKey[Snapshot]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     for line in MARKERS:
         config.addinivalue_line("markers", line)
-    apart.keep(config)
+    apart.keep()
     budget.register()
     combos.register(config)
     process.become_subreaper()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Note what workers share before they start."""
+    if session.config.getoption("numprocesses", None) and not apart.is_worker():
+        session.config.stash[_before_all] = Snapshot(NAMED_AFTER_CONTAINERS)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail where workers left what no single test of theirs could be blamed for."""
+    snapshot = session.config.stash.get(_before_all, None)
+    left = snapshot.left() if snapshot else []
+    if left:
+        session.config.get_terminal_writer().line("\nleft behind by a worker:\n  " + "\n  ".join(left), red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -309,9 +309,14 @@ def _close_later(socket: nftables.Socket) -> None:
 
     Until then the rest of a container's removal is done.
     """
+    release()
     _kept.append(socket)
-    while len(_kept) > 1:
-        _kept.pop(0).close()
+
+
+def release() -> None:
+    """Close what was kept: a process that lives on holds no network namespace by it."""
+    while _kept:
+        _kept.pop().close()
 
 
 def _commit(socket: nftables.Socket, batch: nftables.Batch) -> bool:

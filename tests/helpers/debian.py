@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from . import apart
 from .payload import BUILD
 from .requires import mirror
 
@@ -23,7 +24,7 @@ def debian_root() -> Path:
     try:
         # debootstrap mounts procfs in the root: in a mount namespace that ends with it
         command = ["unshare", "--mount", "--propagation", "private", "debootstrap", "--variant=minbase"]
-        done = subprocess.run([*command, SUITE, temporary, mirror()],
+        done = subprocess.run([*apart.outside(), *command, SUITE, temporary, mirror()],
                               capture_output=True, text=True, check=False, timeout=900)
         assert done.returncode == 0, f"debootstrap: {done.stdout[-2000:]}{done.stderr[-2000:]}"
         os.rename(temporary, target)

@@ -6,9 +6,10 @@ import os
 import re
 import socket
 import struct
+from collections.abc import Collection
 from pathlib import Path
 
-from . import process
+from . import apart, process
 from .payload import parse_mountinfo
 from .wait import wait_until
 
@@ -97,19 +98,19 @@ def _is_ours(kind: str, name: str) -> bool:
     """Tell what this session left from what others do on the machine meanwhile.
 
     Groups and state directories are named after containers; names that do not tell count only
-    where CAPSULE_REQUIRE says that the machine is the test's alone.
+    where CAPSULE_REQUIRE says that the machine is the test's alone: with several workers, at the end of them all.
     """
     other = FOREIGN.search(name)
     if other:
         return int(other[1]) == os.getpid() or not process.is_alive(int(other[1]))
-    return kind not in NAMED_AFTER_CONTAINERS or "CAPSULE_REQUIRE" in os.environ
+    return kind not in NAMED_AFTER_CONTAINERS or ("CAPSULE_REQUIRE" in os.environ and not apart.is_worker())
 
 
 class Snapshot:
     """The names that existed at one moment, and directories of the test watched from then on."""
 
-    def __init__(self) -> None:
-        self._before = {kind: names() for kind, names in SOURCES.items()}
+    def __init__(self, kinds: Collection[str] = tuple(SOURCES)) -> None:
+        self._before = {kind: SOURCES[kind]() for kind in kinds}
         self._watched: dict[Path, set[str]] = {}
 
     def watch(self, directory: Path) -> None:
@@ -119,8 +120,8 @@ class Snapshot:
     def left(self) -> list[str]:
         """Return what exists now and did not before, as "kind: name"."""
         found = []
-        for kind, names in SOURCES.items():
-            for name in sorted(names() - self._before[kind]):
+        for kind, before in self._before.items():
+            for name in sorted(SOURCES[kind]() - before):
                 if _is_ours(kind, name):
                     found.append(f"{kind}: {name}")
         for directory, before in self._watched.items():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from . import ebpf
+from . import apart, ebpf
 from .payload import payload_is_fresh
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,8 +104,7 @@ def _mirror() -> str:
     quiet = ["-q", "-O", "/dev/null", "-T", "10", "-t", "1"]
     if tool.endswith("curl"):
         quiet = ["-sf", "-o", "/dev/null", "-m", "10"]
-    return _runs(tool, *quiet, url) and f"no way to {url}"
-
+    return _runs(*apart.outside(), tool, *quiet, url) and f"no way to {url}"
 
 
 def _real_time() -> str:

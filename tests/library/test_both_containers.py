@@ -279,6 +279,10 @@ def public(kind):
     return found
 
 
+#: Networks are joined by the verbs, around the container (docs/networking.md): inside, it knows none.
+OF_NETWORKS = {"networks", "ports", "publish_all", "hostname", "add_hosts", "dns"}
+
+
 @pytest.mark.parametrize(("client", "within", "only_inside"), [
     (capsule.Container, inside.Container, {}),
     (capsule.Factory, factory_inside.Factory,
@@ -286,6 +290,10 @@ def public(kind):
 ], ids=["Container", "Factory"])
 def test_every_public_method_has_its_twin(client, within, only_inside):
     ours, theirs = public(client), public(within)
+    if client is capsule.Container:
+        del ours["endpoints"]
+    else:
+        ours["create"] = [name for name in ours["create"] if name not in OF_NETWORKS]
     assert set(ours) <= set(theirs)
     more = {name: sorted(set(theirs[name] or ()) - set(words or ())) for name, words in ours.items()}
     assert {name: words for name, words in more.items() if words} == only_inside

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers import apart
 from helpers.requires import requires
 from helpers.wait import wait_until
 
@@ -59,7 +60,7 @@ class Rig:
 @pytest.fixture(scope="session")
 def image() -> None:
     """Make the guest, unless the cache has it, before deadlines run."""
-    subprocess.run([sys.executable, RIG, "image"], check=True, timeout=1200, capture_output=True)
+    subprocess.run([*apart.outside(), sys.executable, RIG, "image"], check=True, timeout=1200, capture_output=True)
 
 
 @pytest.fixture
