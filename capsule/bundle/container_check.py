@@ -34,6 +34,9 @@ def _check_one(places: running.Places, found: Containers, entry, fix: bool) -> l
     try:
         record = records.read(entry)
     except StateError as err:
+        if not _is_unfinished(entry):
+            # A newer capsule's, or one that cannot be read now: its layers and volumes are somebody's data.
+            return [(subject, f"{err.cause}; `capsule rm --force` removes it", False)]
         return [_repaired(subject, err.cause, fix, removal.remove_leftover, places, found, entry)]
     if life.is_alive(entry):
         return []
@@ -51,6 +54,13 @@ def _check_one(places: running.Places, found: Containers, entry, fix: bool) -> l
         faults.append(_repaired(subject, f"its name {record.name} does not lead to it", fix,
                                 found.take_name, record.name, record.id))
     return faults
+
+
+def _is_unfinished(entry) -> bool:
+    try:
+        return entry.marked(records.RECORD) is None
+    except (StateError, OSError):
+        return False
 
 
 def _has_name(found: Containers, record: Record) -> bool:

@@ -54,10 +54,11 @@ class Tree:
         except OSError as err:
             raise CapsuleError("open", f"{self.path} in {self.where}", errno=err.errno or 0) from err
 
-    def kind(self, path: str) -> int:
+    def kind(self, path: str, *, follow: bool = True) -> int:
         """Return the type bits of what a path leads to, 0 if nothing is there. Raises CapsuleError."""
+        flags = os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
         try:
-            fd = openbeneath.open_in_root(self.root_fd, path.lstrip("/") or ".", os.O_PATH | os.O_CLOEXEC)
+            fd = openbeneath.open_in_root(self.root_fd, path.lstrip("/") or ".", flags)
         except FileNotFoundError:
             return 0
         except OSError as err:
@@ -94,6 +95,7 @@ def copy_out(source: Tree, stream: IO[bytes]) -> None:
     with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         for member, file in walk(source, name, wrapped=True, follow=True):
             archive.addfile(member, file)
+            archive.members.clear()  # type: ignore[attr-defined]
 
 
 def _destination(source: Tree, target: Tree) -> tuple[str, str, bool]:
@@ -187,6 +189,7 @@ class _Writer:
 
     def __init__(self, target: Tree, directory: str, *, keep_owner: bool) -> None:
         self.target = target
+        self.directory = directory
         self.keep_owner = keep_owner
         self.fd = target.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         unpack.private_umask()
@@ -214,12 +217,21 @@ class _Writer:
             return
         if os.path.basename(member.name.rstrip("/")).startswith(_WHITEOUT):
             raise CapsuleError("copy", member.name, f"names that begin with {_WHITEOUT} mean deletions to overlays")
+        there = self.target.kind(f"{self.directory}/{member.name}", follow=False)
+        if there and (there == stat.S_IFDIR) != member.isdir():
+            # The unpacker puts the upper layer's in its place, with all below: a container would choose what we lose.
+            raise CapsuleError("copy", f"{member.name} to {self.target.where}",
+                               "a directory is there, and none comes" if there == stat.S_IFDIR else
+                               "a file is there, and a directory comes")
+        if there == stat.S_IFDIR:
+            return  # it keeps its owner and mode
         if not self.keep_owner:
             # Whoever made the file decides what is in it, and not whom it makes of those who run it.
             member.uid, member.gid, member.mode = os.geteuid(), os.getegid(), member.mode & 0o1777
         member.uname = member.gname = ""
         try:
             self.archive.addfile(member, file)
+            self.archive.members.clear()  # type: ignore[attr-defined]  # a container would choose how much we remember
         except (OSError, tarfile.TarError) as err:  # it has become shorter meanwhile, say
             raise CapsuleError("copy", f"{member.name} to {self.target.where}", str(err)) from err
 

@@ -139,6 +139,9 @@ def _volume(given: Given, one: Wanted, layers: list[str]) -> dict:
     name = record["name"]
     if volumes.hold(name, given.id):
         given.held.append(name)
+    if one.source and record["anonymous"]:
+        record["anonymous"] = False  # somebody knows it by its name: it goes with no container any more
+        volumes.save(record)
     given.used.append({"name": name, "destination": one.destination, "anonymous": record["anonymous"],
                        "readonly": "ro" in one.options})
     if record["tmpfs"]:

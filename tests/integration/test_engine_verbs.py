@@ -172,6 +172,22 @@ def test_no_link_of_a_containers_leads_to_this_machine(plant, web, capsule, tmp_
     assert decoy.read_text() == "outside" and not Path("/etc/decoy").exists()
 
 
+def test_a_container_takes_no_directory_of_ours_away(web, capsule, tmp_path) -> None:
+    for name in ("file", "link", "tree"):
+        (tmp_path / name).mkdir(mode=0o700)
+        (tmp_path / name / "ours").write_text("kept")
+    (tmp_path / "plain").write_text("kept")
+    capsule.call("exec", "web", "sh", "-c", "cd /tmp/in; echo x > file; ln -s /etc link; mkdir plain tree; "
+                 "echo x > tree/theirs; chmod 777 tree")
+    for name in ("file", "plain"):
+        assert "is there" in one_line(capsule.call("cp", f"web:/tmp/in/{name}", tmp_path, rc=FAILS))
+    assert "is there" in one_line(capsule.call("cp", "web:/tmp/in/.", tmp_path, rc=FAILS))
+    capsule.call("cp", "web:/tmp/in/tree", tmp_path)
+    assert {(tmp_path / name / "ours").read_text() for name in ("file", "link", "tree")} == {"kept"}
+    assert (tmp_path / "plain").read_text() == "kept" and (tmp_path / "tree" / "theirs").read_text() == "x\n"
+    assert stat.S_IMODE((tmp_path / "tree").stat().st_mode) == 0o700
+
+
 def test_an_archive_cannot_leave_its_directory(web, capsule) -> None:
     for name in ("../escaped", "/escaped", "link/escaped"):
         made = io.BytesIO()

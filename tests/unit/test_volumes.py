@@ -123,6 +123,13 @@ def test_an_image_gets_volumes_of_its_own_but_not_everywhere(volumes) -> None:
     assert volumes.names() == ["mine"]
 
 
+def test_an_anonymous_volume_that_is_asked_for_by_name_is_nobodys_to_remove(volumes) -> None:
+    name = volumes.create()["name"]
+    giving.give(volumes, "c", [Wanted("volume", name, "/data", [], True)], {}, [])
+    assert giving.let_go(volumes, "c", anonymous=True) == [] and volumes.names() == [name]
+    assert giving.let_go(volumes, "d", anonymous=True) == [] and volumes.names() == [name]
+
+
 def test_what_fails_leaves_nothing_held(volumes) -> None:
     wanted = [Wanted("volume", "", "/a", []), Wanted("volume", "taken", "/b", [])]
     volumes.create("taken", tmpfs=["size=1"])
