@@ -103,6 +103,11 @@ class Record:
         """When the last run began, as create_time; "" before the first."""
         return format_time(self.started_ns) if self.started_ns else ""
 
+    def take(self, other: Record) -> None:
+        """Become what `other` says: the record of this container as it was read later."""
+        for name, _ in FIELDS:
+            setattr(self, name, getattr(other, name))
+
     def to_dict(self) -> dict:
         """Return the record as JSON values."""
         return {"schema_version": SCHEMA_VERSION, **{name: getattr(self, name) for name, _ in FIELDS}}

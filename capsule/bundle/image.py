@@ -21,7 +21,8 @@ CAPABILITIES = (
 )  # fmt: skip
 _PIDS = 2048
 _DIGITS_MAX = 10  # of a user's or a group's number
-_CONTROL = "org.systemd.property."  # annotations that tell systemd what to do: never an image's to give
+#: Annotations that tell systemd or the runtime what to do: never an image's to give (capsule features names them).
+_CONTROL = ("org.systemd.property.", "run.oci.")
 
 
 def host_config() -> dict:

@@ -81,13 +81,26 @@ def _check(places: Places, entry: Entry, record: Record, again: bool) -> None:
     if again:
         if not record.wanted:
             raise StateError("start container", record.name, "it was stopped meanwhile")
-    elif life.observe(places.runtime, entry, record).is_up:
-        raise StateError("start container", record.name, "it is running already")
-    elif life.is_alive(entry):
-        life.dismiss(entry)
-        life.await_end(entry)
+    else:
+        _await_the_last(places, entry, record)
     if life.has_leftover(places.runtime, record.id):
         life.clear(places.runtime, record.id)
+
+
+def _await_the_last(places: Places, entry: Entry, record: Record) -> None:
+    """Wait until nobody looks after the last run any more; the record is then read again. Raises StateError."""
+    while True:
+        if life.observe(places.runtime, entry, record).is_up:
+            raise StateError("start container", record.name, "it is running already")
+        if not life.is_alive(entry):
+            return
+        life.dismiss(entry)
+        entry.unlock()  # the end of a run is written under the lock
+        life.await_end(entry)
+        entry.lock()
+        record.take(records.read(entry))
+        if record.removing:
+            raise StateError("start container", record.name, "its removal has begun; `rm` finishes it")
 
 
 def _count(entry: Entry, record: Record, again: bool) -> None:

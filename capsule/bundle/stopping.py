@@ -105,8 +105,16 @@ def rm(places: running.Places, word: str, *, force: bool, volumes: bool) -> None
                 entry.lock()
             except NotFound:
                 return  # --rm: its monitor was quicker
-        else:
+        elif life.is_alive(entry):
+            entry.unlock()  # the end of a run is written under the lock
             life.await_end(entry)
+            try:
+                entry.lock()
+            except NotFound:
+                return
+            record.take(records.read(entry))
+            if life.observe(places.runtime, entry, record).is_up:
+                raise StateError("remove container", record.name, "it was started again meanwhile")
         removal.remove(places, found, entry, record, volumes=volumes)
     finally:
         entry.close()

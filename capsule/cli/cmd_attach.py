@@ -99,7 +99,10 @@ class Session:
                     return 0
 
     def _hear(self) -> int | None:
-        data = self.socket.recv(_CHUNK + 1)
+        try:
+            data = self.socket.recv(_CHUNK + 1)
+        except ConnectionResetError:
+            return None  # told once, where our last words were not read: what the monitor said before comes after it
         kind, rest = data[:1], data[1:]
         if kind == b"O":
             output.write(output.STDOUT, rest)

@@ -15,8 +15,9 @@ def wish(**changed: object) -> dict:
             "host_network": False, **changed}
 
 
-def test_labels_of_an_image_tell_systemd_nothing(tmp_path) -> None:
-    image = {"Labels": {"org.systemd.property.MemoryMax": "uint64 1", "version": "2"}}
+def test_labels_of_an_image_tell_systemd_and_the_runtime_nothing(tmp_path) -> None:
+    image = {"Labels": {"org.systemd.property.MemoryMax": "uint64 1", "run.oci.keep_original_groups": "1",
+                        "version": "2"}}
     tree, _ = images.compile(image, [str(tmp_path)], wish(labels={"org.systemd.property.TasksMax": "uint64 5"}))
     assert tree["annotations"] == {"version": "2", "org.systemd.property.TasksMax": "uint64 5"}
 
