@@ -1,6 +1,7 @@
 /*
  * A program's READY=1 (sd_notify(3)), passed on to whoever supervises us. All else that it says is dropped, and so are
  * descriptors: recvfrom(2) has no place for them. The supervisor's main process is the relay, so no MAINPID is sent.
+ * After that word the program is still listened to, and nothing passed on: its next message must not fail or block.
  */
 #include "relay.h"
 
@@ -18,9 +19,9 @@ static struct {
 
 static void finish(void)
 {
-	rt_close(notify.inner_fd);
 	rt_close(notify.outer_fd);
-	notify.inner_fd = notify.outer_fd = -1;
+	notify.outer_fd = -1;
+	notify.ready = false;
 }
 
 void capsule_relay_notify_open(const struct relay_plan *plan)
@@ -72,7 +73,7 @@ void capsule_relay_notify_run(void)
 
 	if (notify.inner_fd < 0)
 		return;
-	notify.ready = notify.ready || hear();
+	notify.ready = notify.ready || (hear() && notify.outer_fd >= 0);
 	if (notify.ready && rt6(__NR_sendto, notify.outer_fd, word, sizeof(word) - 1,
 				DONTWAIT | RT_MSG_NOSIGNAL, 0, 0) != -EAGAIN)
 		finish();

@@ -118,6 +118,19 @@ def test_the_relay_passes_the_word_on_without_a_pid(capsule, bundle, supervisor)
     assert not capsule.exists(box)
 
 
+def test_the_relay_listens_on_when_the_program_is_ready(capsule, bundle, quiet):
+    """A program's watchdog words come after READY=1: none of them fails, or blocks in a queue that nobody reads."""
+    box = notify(bundle, "READY=1", "wait", *["WATCHDOG=1"] * 2000)
+    reader, writer = os.pipe()
+    running = capsule.spawn_run(box, env=quiet.env, stdin=reader)
+    os.close(reader)
+    assert quiet.hear() == ["READY=1"]
+    os.write(writer, b"\n")
+    os.close(writer)
+    assert running.wait().rc == 0
+    assert quiet.hears_nothing()
+
+
 def test_the_relay_passes_on_what_was_said_before_death(capsule, bundle, quiet):
     assert capsule.run(notify(bundle, "READY=1"), env=quiet.env).rc == 0
     assert quiet.hear() == ["READY=1"]
