@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import posix
+import time
 
 from capsule.bundle import containers as records, life, removal, running
 from capsule.bundle.containers import NAMES, Containers, Record
+from capsule.cgroups import cgroupfs
 from capsule.errors import CapsuleError, NotFound, StateError
 from capsule.image import lookup
+
+_PATIENCE_NS = 2_000_000_000  # for a verb that is nearly done, or has just died
 
 
 def check(places: running.Places, *, fix: bool) -> list[tuple[str, str, bool]]:
     """Return (subject, what is wrong, whether it is repaired) of each fault.
 
-    Containers that run are looked at and left alone. Raises CapsuleError.
+    Containers that run, and those that a verb has locked, are left alone. Raises CapsuleError.
     """
     found = Containers(places.containers)
     faults = []
     for id in found.store.ids():
         try:
-            entry = found.open(id, lock=True)
+            entry = found.open(id)
+            at_rest = cgroupfs.wait_until(entry.try_lock, time.monotonic_ns() + _PATIENCE_NS)
         except NotFound:
             continue
         try:
-            faults += _check_one(places, found, entry, fix)
+            # Otherwise somebody is at work on it: makes it, starts it, removes it.
+            faults += _check_one(places, found, entry, fix) if at_rest else []
         finally:
             entry.close()
     return faults + _check_names(found, fix) + _check_holds(places, found, fix)
@@ -90,11 +96,10 @@ def _check_holds(places: running.Places, found: Containers, fix: bool) -> list[t
         images = posix.listdir(f"{places.store}/{lookup.HOLDS}")
     except FileNotFoundError:
         return []
-    there = set(found.store.ids())
     faults = []
     for image in images:
         for user in lookup.holders(places.store, f"sha256:{image}"):
-            if len(user) == 2 * records.ID_BYTES and user not in there:
+            if len(user) == 2 * records.ID_BYTES and not posix.access(f"{found.root}/{user}", posix.F_OK):
                 faults.append(_repaired(f"image {image[: records.SHORT]}", f"held by container "
                                         f"{user[: records.SHORT]}, which has gone", fix,
                                         lookup.release, places.store, f"sha256:{image}", user))
@@ -102,7 +107,7 @@ def _check_holds(places: running.Places, found: Containers, fix: bool) -> list[t
 
 
 def _remove(places: running.Places, found: Containers, entry, record: Record) -> None:
-    removal.remove(places, found, entry, record, volumes=True)
+    removal.remove(places, found, entry, record, volumes=record.remove)
 
 
 def _repaired(subject: str, fault: str, fix: bool, repair, *args) -> tuple[str, str, bool]:

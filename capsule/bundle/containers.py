@@ -16,6 +16,7 @@ import time
 
 from capsule._ext import json, proc
 from capsule.errors import AlreadyExists, CorruptRecord, NotFound, StateError
+from capsule.linux import files
 from capsule.state import failures
 from capsule.state.ids import check_id, is_valid
 from capsule.state.record import format_time
@@ -56,6 +57,7 @@ FIELDS: tuple[tuple[str, object], ...] = (
     ("error", ""),  # why the last start failed, "" if it did not
     ("wanted", False),  # somebody wants it to run: `stop` takes that back, a reboot does not
     ("removing", False),  # `rm` has begun: nothing but another `rm` may follow
+    ("removing_volumes", False),  # and was asked to take the volumes without a name along
     ("extra", {}),  # of features that keep something of their own
 )
 
@@ -66,7 +68,7 @@ class Record:
     __slots__ = (
         "id", "name", "create_time", "image", "image_id", "command", "labels", "overlay", "network", "volumes",
         "detached", "remove", "tty", "interactive", "restart", "stop_signal", "stop_timeout", "timeout_ms", "log",
-        "health", "runs", "restarts", "started_ns", "error", "wanted", "removing", "extra",
+        "health", "runs", "restarts", "started_ns", "error", "wanted", "removing", "removing_volumes", "extra",
     )  # fmt: skip
 
     def __init__(self, id: str, name: str = "") -> None:
@@ -96,6 +98,7 @@ class Record:
         self.error = ""
         self.wanted = False
         self.removing = False
+        self.removing_volumes = False
         self.extra: dict = {}
 
     @property
@@ -157,19 +160,34 @@ class Containers:
 
         Raises AlreadyExists, naming who has the name, StateError.
         """
-        check_id(record.name)
-        entry = self.store.create(record.id)
+        entry = self.reserve(record)
         try:
-            record.create_time = format_time(time.time_ns())
-            entry.replace(CONFIG, config)
-            save(entry, record)
-            proc.stop_point("engine-recorded")
-            self.take_name(record.name, record.id)
+            self.fill(entry, record, config)
         except BaseException:
             entry.remove()
             entry.close()
             raise
         return entry
+
+    def reserve(self, record: Record) -> Entry:
+        """Make the directory of a container, locked; what holds images and volumes is there before its holds are.
+
+        Whoever looks for what has been left behind sees by the lock that it is in the making. Raises StateError.
+        """
+        check_id(record.name)
+        return self.store.create(record.id)
+
+    def fill(self, entry: Entry, record: Record, config: bytes) -> None:
+        """Write down a container that was reserved. Raises AlreadyExists, naming who has the name, StateError."""
+        record.create_time = format_time(time.time_ns())
+        try:
+            entry.replace(CONFIG, config, durable=True)
+            save(entry, record)
+            files.sync_directory(self.root)
+        except OSError as err:
+            raise StateError("record container", record.name, errno=err.errno) from err
+        proc.stop_point("engine-recorded")
+        self.take_name(record.name, record.id)
 
     def find(self, word: str) -> str:
         """Return the id that a name, an id or the beginning of one means.
@@ -249,6 +267,7 @@ class Containers:
             except FileNotFoundError:
                 pass
             posix.symlink(id, name, dir_fd=lock_fd)
+            posix.fsync(lock_fd)
         except OSError as err:
             raise StateError("name container", name, errno=err.errno) from err
         finally:
@@ -289,8 +308,8 @@ def read(entry: Entry) -> Record:
 
 
 def save(entry: Entry, record: Record) -> None:
-    """Replace the record in one step; the caller has the lock. Raises StateError."""
-    entry.replace(RECORD, json.dumps(record.to_dict()) + b"\n")
+    """Replace the record in one step, for good; the caller has the lock. Raises StateError."""
+    entry.replace(RECORD, json.dumps(record.to_dict()) + b"\n", durable=True)
 
 
 def end_of(entry: Entry, record: Record, name: str = "end.json") -> dict | None:

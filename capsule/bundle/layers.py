@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posix
 
+from capsule._ext import proc
 from capsule.bundle import host
 from capsule.bundle.containers import Record
 from capsule.linux import trees
@@ -53,9 +54,14 @@ def _make(place: str, index: int, base: str) -> None:
         return
     trees.make(f"{place}/work{index}")
     info = posix.stat(base)
-    trees.make(upper)
-    posix.chown(upper, info.st_uid, info.st_gid)
-    posix.chmod(upper, info.st_mode & 0o7777)
+    # It gets its name last: one that is there is whole, whatever died.
+    fresh = f"{place}/.upper{index}"
+    trees.remove(fresh)
+    trees.make(fresh)
+    posix.chown(fresh, info.st_uid, info.st_gid)
+    posix.chmod(fresh, info.st_mode & 0o7777)
+    proc.stop_point("engine-upper-made")
+    posix.rename(fresh, upper)
 
 
 def remove(place_fd: int) -> None:

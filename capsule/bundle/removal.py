@@ -12,14 +12,24 @@ from capsule.image import lookup
 from capsule.state.store import Entry
 
 
+def begin(entry: Entry, record: Record, *, volumes: bool) -> None:
+    """Write down that a container, locked by the caller, is removed, and with what: whoever goes on does no more.
+
+    Raises StateError.
+    """
+    if not record.removing or volumes and not record.removing_volumes:
+        record.wanted, record.removing = False, True
+        record.removing_volumes = record.removing_volumes or volumes
+        records.save(entry, record)
+
+
 def remove(places: running.Places, containers: Containers, entry: Entry, record: Record, *, volumes: bool) -> None:
     """Remove a container, locked by the caller, that does not run; with `volumes` those without a name of their own.
 
-    Whatever dies leaves a record that says `removing`, with which another call goes on. Raises CapsuleError.
+    Whatever dies leaves a record that says `removing`, with which another call goes on; what that one was asked for
+    is done as well. Raises CapsuleError.
     """
-    if not record.removing:
-        record.removing = True
-        records.save(entry, record)
+    begin(entry, record, volumes=volumes)
     proc.stop_point("engine-removing")
     if life.has_leftover(places.runtime, record.id):
         life.clear(places.runtime, record.id)
@@ -33,7 +43,7 @@ def remove(places: running.Places, containers: Containers, entry: Entry, record:
     if record.volumes:
         from capsule.bundle.volumes import beside, let_go
 
-        let_go(beside(places.containers), record.id, anonymous=volumes)
+        let_go(beside(places.containers), record.id, anonymous=record.removing_volumes)
     containers.forget(entry, record)
 
 
@@ -49,6 +59,10 @@ def remove_leftover(places: running.Places, containers: Containers, entry: Entry
     except OSError as err:
         raise StateError("remove the layers of container", record.id, errno=err.errno) from err
     release_all(places, record.id)
+    from capsule.bundle.volumes import beside, let_go
+
+    # Nobody knows what it was to take along: what has no name is left to `volume prune`.
+    let_go(beside(places.containers), record.id, anonymous=False)
     containers.forget(entry, record)
 
 

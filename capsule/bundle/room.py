@@ -120,14 +120,14 @@ def check_volumes(volumes: Volumes, containers: Containers, alive, *, fix: bool)
     alive(id): whether the runtime has the container. Returns (subject, what is wrong, whether it was mended).
     """
     found: list[tuple[str, str, bool]] = []
-    known = {record.id for record in containers.records()}
     for name in volumes.names():
         try:
             volumes.load(name)
         except CapsuleError as err:
             found.append((f"volume {name}", str(err), False))
         for user in volumes.holders(name):
-            if user not in known and not alive(user):
+            # Its directory is there before its first hold, and goes after the last.
+            if not os.path.isdir(f"{containers.root}/{user}") and not alive(user):
                 if fix:
                     volumes.release(name, user)
                 found.append((f"volume {name}", f"held by {user}, a container that is gone", fix))

@@ -93,8 +93,7 @@ def rm(places: running.Places, word: str, *, force: bool, volumes: bool) -> None
         if seen.is_up or seen.status == life.RESTARTING:
             if not force:
                 raise StateError("remove container", record.name, f"it is {seen.status}; stop it, or give --force")
-            record.wanted, record.removing = False, True
-            records.save(entry, record)
+            removal.begin(entry, record, volumes=volumes)
             entry.unlock()
             if seen.is_up:
                 _end(places, record, seen, _KILL, -1)

@@ -135,10 +135,8 @@ def _bind(source: str, one: Wanted) -> dict:
 
 def _volume(given: Given, one: Wanted, layers: list[str]) -> dict:
     volumes = given.volumes
-    record = volumes.create(one.source, exist_ok=True)
+    record = _hold(given, one)
     name = record["name"]
-    if volumes.hold(name, given.id):
-        given.held.append(name)
     if one.source and record["anonymous"]:
         record["anonymous"] = False  # somebody knows it by its name: it goes with no container any more
         volumes.save(record)
@@ -152,6 +150,20 @@ def _volume(given: Given, one: Wanted, layers: list[str]) -> dict:
     if record["fresh"]:
         _fill(volumes, name, one, layers)
     return _bind(volumes.path(name), one)
+
+
+def _hold(given: Given, one: Wanted) -> dict:
+    """Make a volume if there is none, and hold it; until then somebody's prune may take it. Raises VolumeError."""
+    while True:
+        record = given.volumes.create(one.source, exist_ok=True)
+        proc.stop_point("volume-not-held")
+        try:
+            if given.volumes.hold(record["name"], given.id):
+                given.held.append(record["name"])
+            return record
+        except VolumeError as err:
+            if err.errno != errno.ENOENT:
+                raise
 
 
 def _fill(volumes: Volumes, name: str, one: Wanted, layers: list[str]) -> None:

@@ -30,21 +30,25 @@ def run(invocation: Invocation) -> int:
     config = build_config(tree, json.dumps(tree))
     found = Containers(places.containers)
     given = None
-    if wanted or of_image.get("Volumes"):
-        from capsule.bundle import volumes
-
-        # Nothing of this machine is copied into a volume: its secrets are veiled in the container only.
-        given = volumes.give(volumes.beside(places.containers), record.id, wanted, of_image,
-                             record.overlay["lower"] if record.image_id else [])
-        tree["mounts"] += given.mounts
-        record.volumes = given.used
+    entry = found.reserve(record)
     try:
-        if given is not None:
+        if wanted or of_image.get("Volumes"):
+            from capsule.bundle import volumes
+
+            # Nothing of this machine is copied into a volume: its secrets are veiled in the container only.
+            given = volumes.give(volumes.beside(places.containers), record.id, wanted, of_image,
+                                 record.overlay["lower"] if record.image_id else [])
+            tree["mounts"] += given.mounts
+            record.volumes = given.used
             config = build_config(tree, json.dumps(tree))
-        entry = found.create(record, config.raw)
+        found.fill(entry, record, config.raw)
     except BaseException:
-        if given is not None:
-            given.undo()
+        try:
+            if given is not None:
+                given.undo()
+        finally:
+            entry.remove()
+            entry.close()
         raise
     try:
         if record.detached:

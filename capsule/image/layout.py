@@ -25,6 +25,7 @@ from capsule._ext import proc, unpack
 from capsule.errors import ImageError
 from capsule.image import lookup
 from capsule.image.documents import OCI_INDEX
+from capsule.linux import files
 
 VERSION = 1
 LAYOUT = "oci-layout"
@@ -72,6 +73,7 @@ def write_bytes(path: str, data: bytes) -> None:
             file.flush()
             os.fsync(fd)
         os.rename(temporary, path)
+        files.sync_directory(os.path.dirname(path))
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)

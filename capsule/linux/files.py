@@ -23,6 +23,15 @@ def read(path: str) -> bytes:
         posix.close(fd)
 
 
+def sync_directory(path: str) -> None:
+    """Have the names in a directory outlive a crash of the machine. Raises OSError."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    try:
+        posix.fsync(fd)
+    finally:
+        posix.close(fd)
+
+
 def replace(path: str, data: bytes, *, durable: bool) -> None:
     """Replace a file, or make it: others read the old one or the new one. durable: whatever happens to the machine.
 
@@ -41,6 +50,8 @@ def replace(path: str, data: bytes, *, durable: bool) -> None:
         finally:
             posix.close(fd)
         posix.rename(temporary, path)
+        if durable:
+            sync_directory(directory or "/")
     except OSError:
         try:
             posix.unlink(temporary)

@@ -189,15 +189,17 @@ class Entry:
         """Replace the record in one step: another process reads the old one or the new one."""
         self.replace(RECORD, storage.to_bytes())
 
-    def replace(self, name: str, data: bytes) -> None:
-        """Replace a file of the directory in one step.
+    def replace(self, name: str, data: bytes, *, durable: bool = False) -> None:
+        """Replace a file of the directory in one step. durable: whatever happens to the machine.
 
         Raises StateError.
         """
         temporary = f"{name}.{posix.getpid()}.{time.time_ns()}"
         try:
-            self._write_new(temporary, data)
+            self._write_new(temporary, data, durable)
             posix.rename(temporary, name, src_dir_fd=self.dir_fd, dst_dir_fd=self.dir_fd)
+            if durable:
+                posix.fsync(self.dir_fd)
         except OSError as err:
             self._unlink(temporary)
             raise StateError("save record of container", self.id, errno=err.errno) from err
@@ -315,11 +317,13 @@ class Entry:
         finally:
             posix.close(fd)
 
-    def _write_new(self, name: str, data: bytes) -> None:
+    def _write_new(self, name: str, data: bytes, durable: bool = False) -> None:
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
         fd = posix.open(name, flags, 0o600, dir_fd=self.dir_fd)
         try:
             _write_all(fd, data)
+            if durable:
+                posix.fsync(fd)
         finally:
             posix.close(fd)
 

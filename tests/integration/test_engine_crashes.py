@@ -80,6 +80,67 @@ def test_a_removal_that_is_killed_is_finished_by_the_next(engine, stopping, poin
     assert engine.is_gone(id)
 
 
+@pytest.mark.parametrize("flags", [(), ("-v",)])
+def test_a_removal_that_is_killed_takes_the_volumes_that_it_was_asked_for(engine, stopping, flags) -> None:
+    engine.wait(engine.detach("echo kept > /data/file", "--name", "web", "-v", "/data"))
+    engine.detach("exec sleep 60", "--name", "other", "-v", "/data")
+    for name, words in (("web", flags), ("other", ("--force", *flags))):
+        stopped = stops.stop_at(stopping, "engine-removing", "rm", *words, name)
+        assert stopped is not None
+        stopped.kill()
+        stopped.running.wait()
+    engine.call("system", "check", "--fix")
+    assert list(engine.root.glob("[0-9a-f]*")) == []
+    left = engine.call("volume", "list", "-q").lines
+    assert len(left) == (0 if flags else 2)
+    engine.call("volume", "prune", "--force")
+
+
+def test_an_upper_layer_whose_making_was_killed_is_made_again(engine, stopping) -> None:
+    stopped = stops.stop_at(stopping, "engine-upper-made", "image", "run", "-d", "--name", "web", "host", "sleep", "60")
+    assert stopped is not None and not stopped.is_runtime
+    stopped.running.popen.kill()  # who asked for it, and would remove it
+    stopped.kill()
+    stopped.running.wait()
+    process.reap_orphans()
+    engine.call("start", "web")
+    assert engine.call("exec", "web", "stat", "-c", "%a", "/").out == f"{os.stat('/').st_mode & 0o7777:o}\n"
+
+
+def test_the_holds_of_a_container_in_the_making_are_let_alone(engine, stopping) -> None:
+    stopped = stops.stop_at(stopping, "volume-filled", "image", "run", "-d", "-v", "data:/data", "host", "sleep", "60")
+    assert stopped is not None
+    assert engine.call("system", "check", "--fix").out == ""
+    stopped.proceed()
+    id = stopped.running.wait().out.strip()
+    assert id[:12] in engine.call("volume", "delete", "data", rc=FAILS).err
+
+
+def test_a_volume_that_is_pruned_before_it_is_held_is_made_again(engine, stopping) -> None:
+    stopped = stops.stop_at(stopping, "volume-not-held", "image", "run", "-d", "-v", "/data", "host", "sleep", "60")
+    assert stopped is not None
+    first = engine.call("volume", "list", "-q").lines
+    assert len(first) == 1 and engine.call("volume", "prune", "--force").rc == 0
+    stopped.proceed()
+    wait_until(lambda: process.state(stopped.pid) == "T", 20, "the second stop")
+    stopped.proceed()
+    id = stopped.running.wait().out.strip()
+    assert engine.record(id)["volumes"][0]["name"] in engine.call("volume", "list", "-q").lines
+    engine.call("rm", "--force", "-v", id)
+
+
+def test_a_container_whose_record_is_damaged_lets_go_of_its_volumes(engine) -> None:
+    id = engine.detach("true", "-v", "data:/data", "-v", "/more")
+    engine.wait(id)
+    (engine.place(id) / "record.json").write_text("{")
+    assert "rm --force" in engine.call("system", "check", "--fix", rc=1).out
+    engine.call("rm", "--force", id)
+    assert engine.is_gone(id)
+    engine.call("volume", "delete", "data")
+    engine.call("volume", "prune", "--force")
+    assert engine.call("volume", "list", "-q").out == ""
+
+
 def test_a_stop_that_is_killed_has_the_container_run_no_more(engine, stopping) -> None:
     id = engine.detach("echo up; exec sleep 60", "--restart", "always")
     engine.await_log(id, "up")

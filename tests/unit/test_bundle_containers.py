@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import posix
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,22 @@ def test_files_are_private_and_whole(containers) -> None:
     assert sorted(os.listdir(directory)) == ["config.json", "record.json"]
     assert {path.stat().st_mode & 0o7777 for path in directory.iterdir()} == {0o600}
     assert directory.stat().st_mode & 0o7777 == 0o700
+
+
+def test_a_record_is_on_the_disk_before_it_has_its_name(containers, monkeypatch) -> None:
+    """A rename alone may reach the disk before what is in the file (ext4, xfs): the record would be empty."""
+    done: list[tuple] = []
+    fsync, rename = posix.fsync, posix.rename
+    monkeypatch.setattr(posix, "fsync", lambda fd: (done.append(("fsync", os.readlink(f"/proc/self/fd/{fd}"))),
+                                                    fsync(fd)))
+    monkeypatch.setattr(posix, "rename", lambda source, target, **how: (done.append(("rename", source, target)),
+                                                                       rename(source, target, **how)))
+    record = _make(containers, "web")
+    place = f"{containers.root}/{record.id}"
+    for name in ("config.json", "record.json"):
+        at = next(index for index, step in enumerate(done) if step[0] == "rename" and step[2] == name)
+        assert done[at - 1] == ("fsync", f"{place}/{done[at][1]}") and done[at + 1] == ("fsync", place)
+    assert ("fsync", containers.root) in done and ("fsync", f"{containers.root}/.names") in done
 
 
 @pytest.mark.parametrize("change", [
