@@ -17,6 +17,10 @@
 #define AGAIN_LAST 80
 #define AGAIN_MS 100
 #define AGAIN_MS_MAX 60000
+/* After the program's end: for those who attach, altogether. */
+#define DRAIN_MS 10000
+/* More than a terminal takes: 64 KiB before its line discipline, and 4 KiB in it. */
+#define TERMINAL_HOLDS (128 * 1024)
 
 #define END_SIGNALS (RT_SIGNAL(SIGHUP) | RT_SIGNAL(SIGINT) | RT_SIGNAL(SIGTERM))
 
@@ -108,28 +112,30 @@ static uint64_t read_signals(void)
 	return came;
 }
 
-/* Returns false when there is nothing to read now. */
-static bool listen_to(enum monitor_stream which)
+/* Reads at most `most` bytes. Returns how many: 0 when there is nothing to read now. */
+static size_t listen_to(enum monitor_stream which, size_t most)
 {
 	struct stream *stream = &monitor.streams[which];
+	size_t room = sizeof(stream->data) - stream->kept, got;
 	long size = rt3(__NR_read, stream->fd, stream->data + stream->kept,
-			sizeof(stream->data) - stream->kept);
+			most < room ? most : room);
 
 	if (size == -EAGAIN || size == -EINTR)
-		return false;
+		return 0;
 	if (size <= 0) {
 		capsule_log_write(which, stream->data, stream->kept, true);
 		stream->kept = 0;
 		if (stream->fd != monitor.plan.base.master_fd)
 			rt_close(stream->fd);
 		stream->fd = -1;
-		return false;
+		return 0;
 	}
-	capsule_clients_give(which, stream->data + stream->kept, (size_t)size);
+	got = (size_t)size;
+	capsule_clients_give(which, stream->data + stream->kept, got);
 	size += (long)stream->kept;
 	stream->kept = capsule_log_write(which, stream->data, (size_t)size, false);
 	memmove(stream->data, stream->data + size - stream->kept, stream->kept);
-	return true;
+	return got;
 }
 
 /* A look that takes long is not joined by a second one. */
@@ -181,7 +187,7 @@ static void turn(char **envp)
 		read_signals();
 	for (size_t i = 0; i < MONITOR_STREAMS; i++)
 		if (polls[POLL_STREAMS + i].revents && !capsule_clients_busy())
-			listen_to(i);
+			listen_to(i, MONITOR_CHUNK);
 	capsule_clients_run(&polls[POLL_CLIENTS]);
 	if (polls[POLL_NOTIFY].revents)
 		capsule_relay_notify_run();
@@ -189,32 +195,63 @@ static void turn(char **envp)
 		capsule_relay_look(&monitor.child);
 }
 
-/* Wait for a slow client, whom patience leaves behind in the end. */
-static void wait_for_clients(void)
+/* Wait for a slow client, whom patience leaves behind in the end, all of them at the time that is due. */
+static void wait_for_clients(int64_t due_ms)
 {
 	while (capsule_clients_busy()) {
 		struct rt_pollfd polls[MONITOR_CLIENT_POLLS];
-		int64_t left = capsule_clients_patience();
+		int64_t all = due_ms - capsule_rt_now_ms(), one = capsule_clients_patience();
+		int64_t left = all < one ? all : one;
 		struct rt_timespec wait = { left / 1000, left % 1000 * 1000000 };
 
+		if (all <= 0) {
+			capsule_clients_leave_behind();
+			return;
+		}
 		capsule_clients_poll(polls);
 		if (rt5(__NR_ppoll, polls, MONITOR_CLIENT_POLLS, &wait, 0, 0) >= 0)
 			capsule_clients_run(polls);
 	}
 }
 
-/* What the pipes still hold; who else has their other end, and goes on, is not waited for. */
+/* How much of a stream may have been written before now. */
+static size_t held_by(const struct stream *stream)
+{
+	int size = 0;
+
+	if (stream->fd < 0)
+		return 0;
+	/* What lies before the line discipline of a terminal is not counted (drivers/tty/tty_buffer.c). */
+	if (stream->fd == monitor.plan.base.master_fd)
+		return TERMINAL_HOLDS;
+	rt3(__NR_ioctl, stream->fd, FIONREAD, &size);
+	return size > 0 ? (size_t)size : 0;
+}
+
+/*
+ * What the program, which has ended, had written. Whoever else has the other end of a pipe may go
+ * on writing, and what comes after that is not waited for; nor are those who attach for long.
+ */
 static void drain(void)
 {
+	const int64_t due_ms = capsule_rt_now_ms() + DRAIN_MS;
+	size_t left[MONITOR_STREAMS], got;
+
+	for (size_t i = 0; i < MONITOR_STREAMS; i++)
+		left[i] = held_by(&monitor.streams[i]);
 	for (size_t i = 0; i < MONITOR_STREAMS; i++) {
 		struct stream *stream = &monitor.streams[i];
 
-		do
-			wait_for_clients();
-		while (stream->fd >= 0 && listen_to(i));
+		for (; left[i]; left[i] -= got) {
+			wait_for_clients(due_ms);
+			got = listen_to(i, left[i]);
+			if (!got)
+				break;
+		}
 		if (stream->kept)
 			capsule_log_write(i, stream->data, stream->kept, true);
 	}
+	wait_for_clients(due_ms);
 }
 
 /* Returns false when somebody does not want the container to run any more. */

@@ -52,6 +52,9 @@ void capsule_clients_run(const struct rt_pollfd *polls);
 void capsule_clients_give(enum monitor_stream stream, const char *data, size_t size);
 bool capsule_clients_busy(void);
 
+/* Cut off all that have not taken the present chunk. */
+void capsule_clients_leave_behind(void);
+
 /* Milliseconds until a client that takes nothing is given up; -1: none is waited for. */
 int64_t capsule_clients_patience(void);
 

@@ -163,18 +163,21 @@ static void give(struct client *client)
 		leave(client);
 }
 
+void capsule_clients_leave_behind(void)
+{
+	for (size_t i = 0; i < MONITOR_CLIENTS; i++)
+		if (state.all[i].owed)
+			leave(&state.all[i]);
+	state.chunk = 0;
+}
+
 static void settle(void)
 {
-	bool late = capsule_clients_patience() == 0;
-
-	for (size_t i = 0; i < MONITOR_CLIENTS; i++) {
-		if (!state.all[i].owed)
-			continue;
-		if (!late)
-			return;
-		leave(&state.all[i]);
-	}
-	state.chunk = 0;
+	if (capsule_clients_patience() != 0)
+		for (size_t i = 0; i < MONITOR_CLIENTS; i++)
+			if (state.all[i].owed)
+				return;
+	capsule_clients_leave_behind();
 }
 
 void capsule_clients_run(const struct rt_pollfd *polls)

@@ -88,13 +88,9 @@ def _log_of(entry, record) -> reading.Log:
 
 
 def _print(log: reading.Log, printer: Printer, lines: int) -> None:
-    if lines == _ALL:
-        for entry in log.entries():
-            if printer.wants(entry):
-                printer.print(entry)
-        return
-    log.skip_to(lines)
-    for entry in reading.tail(log.entries(), lines):
+    if lines != _ALL:
+        log.skip_to(lines)
+    for entry in log.entries():
         if printer.wants(entry):
             printer.print(entry)
 

@@ -13,10 +13,12 @@ _COMMAND = "image run"
 _POLICIES = ("no", "on-failure", "always", "unless-stopped")
 _DRIVERS = {"": "k8s-file", "k8s-file": "k8s-file", "json-file": "json-file", "none": "none"}
 _FILES_MAX = 1000
+_SIZE, _FILES = 20 << 20, 5  # of a log that nobody has given limits (docs/decisions/0012)
 _HEALTH = ("health_interval", "health_timeout", "health_start_period", "health_retries")
-_HEALTH_KEYS = (("health_interval", "interval_ms", "Interval", 30_000),
-                ("health_timeout", "timeout_ms", "Timeout", 30_000),
-                ("health_start_period", "start_period_ms", "StartPeriod", 0))
+# Option, key, the image's word, usual value, the least that an image may choose: each look costs an exec.
+_HEALTH_KEYS = (("health_interval", "interval_ms", "Interval", 30_000, 1000),
+                ("health_timeout", "timeout_ms", "Timeout", 30_000, 1000),
+                ("health_start_period", "start_period_ms", "StartPeriod", 0, 0))
 _MS = 1_000_000
 _TIME_MAX_MS = 1 << 31
 
@@ -73,19 +75,21 @@ def log_of(options: dict) -> dict:
     driver = _DRIVERS.get(options["log_driver"])
     if driver is None:
         raise Unsupported(_COMMAND, f"--log-driver {options['log_driver']}", "only k8s-file, json-file and none")
-    found = {"driver": driver, "path": "", "max_size": 0, "max_file": 1}
+    found = {"driver": driver, "path": "", "max_size": _SIZE, "max_file": 0}
+    is_sized = False
     for text in options["log_opt"]:
         key, _, value = text.partition("=")
         if key == "path":
             found["path"] = absolute(value)
         elif key == "max-size":
-            found["max_size"] = quantities.limit("--log-opt max-size", value)
+            found["max_size"], is_sized = quantities.limit("--log-opt max-size", value), True
         elif key == "max-file":
             found["max_file"] = _files(text, value)
         else:
             raise CapsuleError(_COMMAND, f"--log-opt {text}", "only path=FILE, max-size=SIZE and max-file=NUMBER")
     if options["log_opt"] and driver == "none":
         raise CapsuleError(_COMMAND, "--log-opt", "--log-driver none keeps no log")
+    found["max_file"] = found["max_file"] or (1 if is_sized else _FILES)
     return found
 
 
@@ -104,12 +108,14 @@ def _health(options: dict, of_image: dict) -> dict:
                 raise CapsuleError(_COMMAND, _spelled(key), "there is no command: name one by --health-cmd")
         return {}
     found: dict = {"command": command}
-    for key, name, word, usual in _HEALTH_KEYS:
-        given = quantities.duration_ns(_spelled(key), options[key]) if options[key] else of_image.get(word)
-        value = (given if type(given) is int else 0) // _MS
-        if given and not 0 < value < _TIME_MAX_MS:
+    for key, name, word, usual, least in _HEALTH_KEYS:
+        if not options[key]:
+            given = of_image.get(word)
+            found[name] = min(max(given // _MS, least), _TIME_MAX_MS) if type(given) is int and given > 0 else usual
+            continue
+        found[name] = quantities.duration_ns(_spelled(key), options[key]) // _MS
+        if not 0 < found[name] < _TIME_MAX_MS:
             raise CapsuleError(_COMMAND, f"{_spelled(key)} {options[key]}", "expected from 1ms to 24 days")
-        found[name] = value or usual
     retries = options["health_retries"] or of_image.get("Retries") or 3
     found["retries"] = seconds("--health-retries", str(retries))
     return found

@@ -1,4 +1,7 @@
-"""Reading a log that is being written, and rotated, meanwhile: `path` is the present file, `path.1` the one before."""
+"""Reading a log that is being written, and rotated, meanwhile: `path` is the present file, `path.1` the one before.
+
+However large a log is, and however long a line in it, a block and a record are in memory.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,15 @@ from capsule.errors import CapsuleError
 from capsule.logs.formats import Entry, parse
 
 _CHUNK = 1 << 16
+_SEEK_SET = 0
+_LINE_MAX = 1 << 16  # more than any record has (csrc/monitor_log.c): what is longer is none
 _READ = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
 
 
 class Log:
     """The files of a log, read from the oldest record on. Close it."""
 
-    __slots__ = ("path", "driver", "files", "_fd", "_rest")
+    __slots__ = ("path", "driver", "files", "_fd", "_rest", "_skips")
 
     def __init__(self, path: str, driver: str, files: int) -> None:
         self.path = path
@@ -22,28 +27,34 @@ class Log:
         self.files = files  # how many there may be
         self._fd = -1  # of the file that is read
         self._rest = b""  # of it: the beginning of a line
+        self._skips = False  # the line that we are in, which is too long
 
     def close(self) -> None:
         """Close what is open."""
         if self._fd >= 0:
             posix.close(self._fd)
-        self._fd, self._rest = -1, b""
+        self._fd, self._rest, self._skips = -1, b"", False
 
     def skip_to(self, lines: int) -> None:
-        """Begin at the newest file with which the last `lines` lines are there."""
-        number, found = 0, 0
-        while number < self.files:
+        """Begin with the last `lines` lines; one that has not ended yet counts as one. Raises CapsuleError."""
+        self.close()
+        counter = _Counter(self.driver, lines)
+        for number in range(self.files):
             fd = self._open(number)
             if fd < 0:
-                break
-            self._fd, self._rest = fd, b""
-            for entry in self._entries_of_file():
-                found += entry.whole
+                return
+            if self._fd >= 0 and _identity(fd) == _identity(self._fd):
+                posix.close(fd)  # it was rotated meanwhile
+                continue
             self.close()
-            number += 1
-            if found >= lines:
-                break
-        self._fd = self._open(max(number - 1, 0))
+            self._fd = fd
+            try:
+                offset = counter.look_back(fd)
+            except OSError as err:
+                raise CapsuleError("read log", self.path, errno=err.errno or 0) from err
+            if offset >= 0:
+                posix.lseek(fd, offset, _SEEK_SET)
+                return
 
     def entries(self):
         """Yield what there is and has not been yielded; call it again when there is more.
@@ -70,8 +81,12 @@ class Log:
                 raise CapsuleError("read log", self.path, errno=err.errno or 0) from err
             if not data:
                 return
-            lines = (self._rest + data).split(b"\n")
-            self._rest = lines.pop()
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            if self._skips and lines:
+                del lines[0]
+                self._skips = False
+            if self._skips or len(self._rest) > _LINE_MAX:
+                self._rest, self._skips = b"", True
             for line in lines:
                 entry = parse(self.driver, line)
                 if entry is not None:
@@ -86,14 +101,13 @@ class Log:
 
     def _next(self) -> int:
         """Open the file that follows the one we read, -1 while that is the present one."""
-        here = posix.fstat(self._fd)
+        here = _identity(self._fd)
         newer = -1
         for number in range(self.files):
             fd = self._open(number)
             if fd < 0:
                 continue
-            there = posix.fstat(fd)
-            if there.st_ino == here.st_ino and there.st_dev == here.st_dev:
+            if _identity(fd) == here:
                 posix.close(fd)
                 return newer
             if newer >= 0:
@@ -110,13 +124,56 @@ class Log:
             raise CapsuleError("open log", self.path, errno=err.errno or 0) from err
 
 
-def tail(entries, lines: int) -> list[Entry]:
-    """Return the entries of the last `lines` lines; one that has not ended yet counts as one."""
-    kept: list[Entry] = []
-    whole = 0
-    for entry in entries:
-        kept.append(entry)
-        whole += entry.whole
-        while kept and whole + (not kept[-1].whole) > lines:
-            whole -= kept.pop(0).whole
-    return kept
+class _Counter:
+    """Counts lines from the newest record back, through the files of a log."""
+
+    __slots__ = ("driver", "left", "_is_newest")
+
+    def __init__(self, driver: str, lines: int) -> None:
+        self.driver = driver
+        self.left = lines
+        self._is_newest = True
+
+    def look_back(self, fd: int) -> int:
+        """Return the offset where the lines begin, -1 where they begin in an older file. Raises OSError."""
+        if not self.left:
+            return posix.fstat(fd).st_size
+        for behind, line in _lines_back(fd):
+            entry = parse(self.driver, line)
+            if entry is None:
+                continue
+            if entry.whole and not self.left:
+                return behind
+            # Pieces without an end before the newest record's belong to the line that they begin.
+            self.left -= entry.whole or self._is_newest
+            self._is_newest = False
+        return -1
+
+
+def _lines_back(fd: int):
+    """Yield (offset behind it, line) of the lines of a file that have an end, the last first. Raises OSError."""
+    at = posix.fstat(fd).st_size
+    rest, behind = b"", -1  # the line whose beginning lies further up; -1: it has no end
+    while at > 0:
+        start = max(at - _CHUNK, 0)
+        block = posix.pread(fd, at - start, start)
+        first, *parts = block.split(b"\n")
+        if parts:
+            last = parts.pop()
+            if behind >= 0:
+                yield behind, last + rest
+            behind = start + len(block) - len(last)
+            for part in reversed(parts):
+                yield behind, part
+                behind -= len(part) + 1
+            rest = first
+        else:
+            rest = (first + rest)[:_LINE_MAX]
+        at = start
+    if behind >= 0:
+        yield behind, rest
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    info = posix.fstat(fd)
+    return info.st_dev, info.st_ino

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import select
+import signal
+import subprocess
 import termios
+from pathlib import Path
 
 import pytest
+from helpers import process
 from helpers.engine import Engine, refused
 from helpers.requires import requires
 from helpers.runtime import FAILS
@@ -153,6 +158,30 @@ def test_nobody_who_attaches_and_does_not_read_makes_the_monitor_grow(engine) ->
         assert sizes[-1] < 4_000_000
         assert private_kb(engine.monitor(id)) < PRIVATE_MAX_KB
     engine.await_log(id, "done")
+
+
+def test_who_floods_a_pipe_does_not_delay_the_end_and_the_last_words_are_kept(engine) -> None:
+    script = "while [ ! -e /tmp/go ]; do sleep 0.01; done; head -c 40000 /dev/zero | tr '\\0' x; echo; echo last words"
+    id = engine.detach(script)
+    monitor, program = engine.monitor(id), engine.program(id)
+    pipe = os.open(f"/proc/{program}/fd/1", os.O_WRONLY)
+    os.kill(monitor, signal.SIGSTOP)
+    engine.call("exec", id, "touch", "/tmp/go")
+    wait_until(lambda: process.state(program) == "Z", 20, "the end of the program")
+    fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 1 << 20)
+    floods = [subprocess.Popen(["yes", "flood"], stdout=pipe, stderr=subprocess.DEVNULL) for _ in range(4)]
+    try:
+        os.close(pipe)
+        wait_until(lambda: "pipe" in Path(f"/proc/{floods[0].pid}/wchan").read_text(), 20, "a full pipe")
+        os.kill(monitor, signal.SIGCONT)
+        assert engine.wait(id) == 0
+    finally:
+        for flood in floods:
+            flood.kill()
+            flood.wait()
+    lines = (engine.place(id) / "ctr.log").read_text().splitlines()
+    assert any(line.endswith(" F last words") for line in lines)
+    assert sum(line.count("flood") for line in lines) < 200_000  # what was in the pipe at the end, at most
 
 
 def test_attach_passes_input_and_output_and_the_status(engine) -> None:

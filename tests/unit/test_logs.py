@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import tracemalloc
 
 import pytest
 
@@ -58,14 +59,63 @@ def test_both_formats_say_the_same() -> None:
         assert (entry.time, entry.is_error, entry.data, entry.whole) == (STAMP, True, b"a b ", False)
 
 
-def _entries(text: str) -> list[formats.Entry]:
-    """Make an entry a word; one in small letters does not end its line."""
-    return [formats.Entry(STAMP, False, word.encode(), word.isupper()) for word in text.split()]
+def _fill(path, text: str) -> None:
+    """Write a record a word; one in small letters does not end its line."""
+    path.write_bytes(b"".join(f"{STAMP} stdout {'FP'[word.islower()]} {word}\n".encode() for word in text.split()))
 
 
-@pytest.mark.parametrize(("lines", "kept"), [(0, ""), (1, "d"), (2, "b C d"), (3, "A b C d"), (9, "A b C d")])
-def test_the_last_lines_are_whole(lines, kept) -> None:
-    assert " ".join(entry.data.decode() for entry in reading.tail(_entries("A b C d"), lines)) == kept
+def _last(path, lines: int, files: int = 1) -> str:
+    log = reading.Log(str(path), "k8s-file", files)
+    try:
+        log.skip_to(lines)
+        return " ".join(entry.data.decode() for entry in log.entries())
+    finally:
+        log.close()
+
+
+@pytest.mark.parametrize(("lines", "kept"), [
+    (0, ""), (1, "d"), (2, "b C d"), (3, "A b C d"), (9, "A b C d")])
+def test_the_last_lines_are_whole(lines, kept, tmp_path) -> None:
+    _fill(tmp_path / "log", "A b C d")
+    assert _last(tmp_path / "log", lines) == kept
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 50, 64, 100])
+def test_the_last_lines_are_found_wherever_a_block_begins(chunk, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(reading, "_CHUNK", chunk)
+    (tmp_path / "log").write_bytes(b"no record\n")
+    with open(tmp_path / "log", "ab") as file:
+        for number in range(10):
+            file.write(f"{STAMP} stdout F {'x' * number}{number}\n\n".encode())
+        file.write(b"cut sho")
+    for lines in range(1, 11):
+        wanted = [f"{'x' * number}{number}" for number in range(10 - lines, 10)]
+        assert _last(tmp_path / "log", lines) == " ".join(wanted)
+
+
+@pytest.mark.parametrize("record", [f"{STAMP} stdout P {'x' * 4000}\n", "x" * 4000])
+def test_a_line_without_an_end_is_not_held_in_memory(record, tmp_path) -> None:
+    _fill(tmp_path / "log", "A B")
+    with open(tmp_path / "log", "ab") as file:
+        for _ in range(1500):
+            file.write(record.encode())
+    log = reading.Log(str(tmp_path / "log"), "k8s-file", 1)
+    tracemalloc.start()
+    try:
+        log.skip_to(2)
+        count = sum(1 for _ in log.entries())
+        log.skip_to(1 << 20)
+        assert sum(1 for _ in log.entries()) >= count
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+        log.close()
+    assert count == (1501 if record.endswith("\n") else 2)
+
+
+def test_what_comes_after_a_line_that_is_no_record_is_read(tmp_path) -> None:
+    (tmp_path / "log").write_bytes(b"x" * 300_000 + f"\n{STAMP} stdout F after\n".encode())
+    assert _last(tmp_path / "log", 5) == "after"
 
 
 def _write(path, *words: str) -> None:
@@ -97,7 +147,7 @@ def test_the_newest_files_that_have_enough_are_read_for_the_last_lines(tmp_path)
     path = tmp_path / "log"
     for number, words in ((2, "ab"), (1, "cd"), (0, "e")):
         _write(tmp_path / (f"log.{number}" if number else "log"), *words)
-    for lines, words in ((1, "e"), (2, "cde"), (4, "abcde"), (0, "e")):
+    for lines, words in ((1, "e"), (2, "de"), (4, "bcde"), (0, ""), (9, "abcde")):
         log = reading.Log(str(path), "k8s-file", 3)
         log.skip_to(lines)
         assert b"".join(entry.data for entry in log.entries()).decode() == words
