@@ -1,8 +1,9 @@
 """What people wait for: a sandbox beside a bare run, and the first output of an image's container beside podman's.
 
-    python -m bench.people [ROUNDS]
+    python -m bench.people [ROUNDS [PROGRAM]]    # PROGRAM: another launcher than build/capsule
 
-podman runs the same root file system on runc, with its storage, network and runtime directories below a temporary one.
+podman runs the same root file system on runc, with its storage, network and runtime directories below a temporary one,
+its mounts in a namespace of ours, and its cgroups below one of ours, which are removed at the end.
 Neither container has a network: what one costs is bench/network.py's.
 """
 
@@ -24,8 +25,10 @@ from helpers.images import busybox_root  # noqa: E402
 from helpers.payload import build_payload  # noqa: E402
 from helpers.process import become_subreaper  # noqa: E402
 
+from bench.host import private_mounts  # noqa: E402
+
 ROOT = Path(__file__).resolve().parents[1]
-CAPSULE = str(ROOT / "build" / "capsule")
+CAPSULE = sys.argv[2] if len(sys.argv) > 2 else str(ROOT / "build" / "capsule")
 # podman's default limits need CAP_SYS_RESOURCE, which not every root has.
 CONFIGURATION = """[containers]
 default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
@@ -33,6 +36,7 @@ default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
 events_logger = "file"
 """
 SCRIPT = "echo out; exec true"
+GROUPS = f"capsule-bench-{os.getpid()}"  # below which podman makes its cgroups
 
 
 def first_output(argv: list[str]) -> tuple[float, float]:
@@ -67,17 +71,25 @@ def commands(directory: Path) -> dict[str, list[str]]:
         podman = ["podman", "--root", str(directory / "podman"), "--runroot", str(directory / "run"), "--runtime",
                   "runc", "--cgroup-manager", "cgroupfs", "--storage-driver", "overlay"]
         subprocess.run([*podman, "import", "--quiet", tar, "people"], check=True, stdout=subprocess.DEVNULL)
-        found["podman run --rm"] = [*podman, "run", "--rm", "--network", "none", "people",
-                                    "/bin/sh", "-c", SCRIPT]
+        found["podman run --rm"] = [*podman, "run", "--rm", "--network", "none", "--cgroup-parent", f"/{GROUPS}",
+                                    "people", "/bin/sh", "-c", SCRIPT]
     else:
         print("podman or runc is not there: nothing to compare with (apt-get install podman runc)")
     return found
+
+
+def remove_groups() -> None:
+    """Remove the cgroups that podman leaves below ours."""
+    for top in [*Path("/sys/fs/cgroup").glob(f"*/{GROUPS}"), Path("/sys/fs/cgroup") / GROUPS]:
+        for directory, _, _ in os.walk(top, topdown=False):
+            os.rmdir(directory)
 
 
 def main() -> int:
     """Print the medians of rounds in which each command has its turn."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     become_subreaper()
+    private_mounts()
     with tempfile.TemporaryDirectory(prefix="capsule-bench-", dir="/var/tmp") as name:
         directory = Path(name)
         compared = commands(directory)
@@ -87,11 +99,15 @@ def main() -> int:
                 took = first_output(argv)
                 if turn:  # the first one warms caches
                     times[word].append(took)
-        print(f"{'':20}{'first output, ms':>20}{'end, ms':>12}   load {os.getloadavg()[0]:.1f}")
-        for word, samples in times.items():
-            first, end = (statistics.median(column) for column in zip(*samples, strict=True))
-            print(f"{word:20}{first:20.1f}{end:12.1f}")
+        print(f"load {os.getloadavg()[0]:.1f}")
+        print(f"{'':20}{'first output, ms':>20}{'to run':>8}{'end, ms':>12}{'to run':>8}")
+        medians = {word: [statistics.median(column) for column in zip(*samples, strict=True)]
+                   for word, samples in times.items()}
+        for word, (first, end) in medians.items():
+            base = medians["run"]
+            print(f"{word:20}{first:20.1f}{first / base[0]:8.2f}{end:12.1f}{end / base[1]:8.2f}")
         subprocess.run(["umount", "-q", directory / "podman" / "overlay"], check=False)
+    remove_groups()
     return 0
 
 

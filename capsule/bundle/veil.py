@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import posix
 
+from capsule._ext import unreadable
+from capsule.errors import CapsuleError, errno_text
 from capsule.linux import mountinfo
 from capsule.rootfs.overlay import DIRECTORY, FILE, OPAQUE, WHITEOUT
 
@@ -46,12 +48,17 @@ def owner(info) -> tuple[int, int, int]:
 class Veil:
     """The rows of one veil, parents before children; `base` is the directory that it lies over."""
 
-    __slots__ = ("base", "_rows", "hidden")
+    __slots__ = ("base", "_rows", "_hidden")
 
     def __init__(self, base: str = "/") -> None:
         self.base = base
         self._rows: dict[str, tuple] = {}  # absolute path -> row without it
-        self.hidden: list[str] = []
+        self._hidden: dict[str, None] = {}
+
+    @property
+    def hidden(self) -> list[str]:
+        """What is hidden, each without what lies below it."""
+        return list(self._hidden)
 
     def rows(self) -> tuple:
         """Return the rows with paths relative to the base."""
@@ -60,15 +67,19 @@ class Veil:
 
     def hides(self, path: str) -> bool:
         """Tell whether what the host has at a path is hidden."""
-        return below(path, self.hidden)
+        while path:
+            if path in self._hidden:
+                return True
+            path = path.rpartition("/")[0]
+        return False
 
-    def hide(self, path: str, info) -> None:
-        """Hide what is at a path; `info` is its lstat(2) result."""
-        if below(path, self.hidden) or not self._lead_to(path):
+    def hide(self, path: str, mode: int, uid: int, gid: int) -> None:
+        """Hide what is at a path; `mode` is its st_mode."""
+        if self.hides(path) or not self._lead_to(path):
             return
-        self.hidden.append(path)
-        if info.st_mode & _S_IFMT == _S_IFDIR:
-            self._rows[path] = (OPAQUE, *owner(info))
+        self._hidden[path] = None
+        if mode & _S_IFMT == _S_IFDIR:
+            self._rows[path] = (OPAQUE, mode & 0o7777, uid, gid)
         else:
             self._rows[path] = (WHITEOUT, 0, 0, 0)
 
@@ -104,43 +115,30 @@ def lstat(path: str):
 
 
 def of_machine() -> tuple[Veil, list[tuple[str, Veil]]]:
-    """Return the veil of `/`, and (mount point, veil) of each further mount that holds software."""
+    """Return the veil of `/`, and (mount point, veil) of each further mount of software. Raises CapsuleError."""
     veil = Veil()
     inner = [(point, Veil(point)) for point in _further_mounts(veil)]
 
-    def hide(path: str, info) -> None:
+    def hide(path: str, mode: int, uid: int, gid: int) -> None:
         for point, its in reversed(inner):
             if below(path, (point,)) and path != point:
-                its.hide(path, info)
+                its.hide(path, mode, uid, gid)
                 return
-        veil.hide(path, info)
+        veil.hide(path, mode, uid, gid)
 
     for path in (*PLACES, *FILES):
         info = lstat(path)
         if info is not None and info.st_mode & _S_IFMT != _S_IFLNK:
-            hide(path, info)
+            hide(path, info.st_mode, info.st_uid, info.st_gid)
     for directory, depth in SEARCHED:
-        _search(directory, depth, hide)
+        try:
+            found = unreadable.search(directory, depth)
+        except OSError as err:
+            raise CapsuleError("search", directory, errno_text(err.errno), errno=err.errno or 0) from err
+        for path, mode, uid, gid in found:
+            if path not in REPLACED:
+                hide(path, mode, uid, gid)
     return veil, inner
-
-
-def _search(directory: str, depth: int, hide) -> None:
-    try:
-        entries = list(posix.scandir(directory))
-    except OSError:
-        return
-    prefix = directory.rstrip("/")
-    for entry in entries:
-        path = f"{prefix}/{entry.name}"
-        if entry.is_symlink() or path in REPLACED:
-            continue
-        info = entry.stat(follow_symlinks=False)
-        is_directory = info.st_mode & _S_IFMT == _S_IFDIR
-        wanted = 0o005 if is_directory else 0o004
-        if info.st_mode & wanted != wanted:
-            hide(path, info)
-        elif is_directory and depth > 1:
-            _search(path, depth - 1, hide)
 
 
 def _further_mounts(veil: Veil) -> list[str]:
@@ -157,5 +155,5 @@ def _further_mounts(veil: Veil) -> list[str]:
             if point not in found:
                 found.append(point)
         else:
-            veil.hide(point, info)
+            veil.hide(point, info.st_mode, info.st_uid, info.st_gid)
     return found

@@ -17,6 +17,7 @@ from capsule.rootfs.operations import Context, Operation, failed, fallback_proc,
 DIRECTORY, OPAQUE, FILE, WHITEOUT = "directory", "opaque", "file", "whiteout"  # kinds of a veil's rows
 
 _S_IFCHR, _S_IFREG = 0o020000, 0o100000
+_SET_GID, _SET_IDS = 0o2000, 0o6000  # mkdir(2) takes neither
 _NOSUID, _NODEV = 0x2, 0x4
 _OPAQUE_MARK = ("trusted.overlay.opaque", "user.overlay.opaque")
 _CLOAKROOM = "/proc"  # where layers are attached for the moment in which the overlay is made; any machine has it
@@ -157,15 +158,34 @@ def _make_directory(parent: int, name: str, owner: tuple[int, int, int]) -> int:
 
 def _fill_veil(veil_fd: int, rows: tuple, user_marks: bool) -> None:
     """Make the rows of a veil; its tmpfs is ours alone, so names in it lead where they say."""
-    for path, kind, mode, uid, gid in rows:
-        if kind == WHITEOUT:
-            posix.mknod(path, _S_IFCHR, 0, dir_fd=veil_fd)
-        elif kind == FILE:
-            posix.mknod(path, _S_IFREG | mode, 0, dir_fd=veil_fd)
-        else:
-            fd = _make_directory(veil_fd, path, (mode, uid, gid))
-            try:
+    ours = (posix.geteuid(), posix.getegid())
+    given_on: set[str] = set()  # directories that give their group to what is made in them
+    umask = posix.umask(0)
+    try:
+        for path, kind, mode, uid, gid in rows:
+            if mode & _SET_GID:
+                given_on.add(path)
+            if kind == WHITEOUT:
+                posix.mknod(path, _S_IFCHR, 0, dir_fd=veil_fd)
+            elif kind == FILE:
+                posix.mknod(path, _S_IFREG | mode, 0, dir_fd=veil_fd)
+            elif (uid, gid) == ours and not mode & _SET_IDS and path.rpartition("/")[0] not in given_on:
+                posix.mkdir(path, mode, dir_fd=veil_fd)  # four calls fewer, for nearly all of them
                 if kind == OPAQUE:
-                    posix.setxattr(fd, _OPAQUE_MARK[user_marks], b"y")
-            finally:
-                posix.close(fd)
+                    fd = openbeneath.open_in_root(veil_fd, path, posix.O_RDONLY | openbeneath.O_DIRECTORY, _OWN)
+                    _mark_opaque(fd, user_marks)
+            else:
+                fd = _make_directory(veil_fd, path, (mode, uid, gid))
+                if kind == OPAQUE:
+                    _mark_opaque(fd, user_marks)
+                else:
+                    posix.close(fd)
+    finally:
+        posix.umask(umask)
+
+
+def _mark_opaque(fd: int, user_marks: bool) -> None:
+    try:
+        posix.setxattr(fd, _OPAQUE_MARK[user_marks], b"y")
+    finally:
+        posix.close(fd)

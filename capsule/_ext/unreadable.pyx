@@ -1,0 +1,36 @@
+# distutils: sources = csrc/unreadable.c
+# cython: language_level=3
+"""What of a tree others may not read: csrc/unreadable.h."""
+
+import posix
+
+from posix.types cimport gid_t, mode_t, uid_t
+
+cdef extern from "<sys/stat.h>" nogil:
+    struct c_stat "stat":
+        mode_t st_mode
+        uid_t st_uid
+        gid_t st_gid
+
+cdef extern from "unreadable.h":
+    ctypedef int (*capsule_unreadable_found)(void *context, const char *path, const c_stat *stat) noexcept
+    int capsule_unreadable_search(const char *directory, unsigned int depth, capsule_unreadable_found found,
+                                  void *context) noexcept
+
+
+cdef int _add(void *context, const char *path, const c_stat *stat) noexcept:
+    try:
+        (<list>context).append(((<bytes>path).decode("utf-8", "surrogateescape"), stat.st_mode, stat.st_uid, stat.st_gid))
+    except MemoryError:
+        return -12
+    return 0
+
+
+def search(str directory, unsigned int depth):
+    """Return [(path, mode, uid, gid)] of what others may not read, `depth` levels deep; mode is st_mode."""
+    found: list = []
+    cdef bytes name = directory.encode("utf-8", "surrogateescape")
+    cdef int ret = capsule_unreadable_search(name, depth, _add, <void *>found)
+    if ret < 0:
+        raise OSError(-ret, f"search: {posix.strerror(-ret).lower()}", directory)
+    return found
