@@ -27,8 +27,8 @@ from build_support.translate import target_of, translate_all
 ROOT = f"build/launcher/{python.tag()}"
 ENTRY = "capsule.cli.main"
 VARIANTS = ("static-frozen", "static", "shared")
-OWN_SOURCES = ("csrc/launcher.c", "csrc/launcher_lean.c", "csrc/launcher_memory.c", "csrc/launcher_names.c",
-               "csrc/launcher_posix.c", "csrc/launcher_types.c", "csrc/seal.c")
+OWN_SOURCES = ("csrc/launcher.c", "csrc/launcher_data.c", "csrc/launcher_lean.c", "csrc/launcher_memory.c",
+               "csrc/launcher_names.c", "csrc/launcher_posix.c", "csrc/launcher_types.c", "csrc/seal.c")
 JOBS = min(2, os.cpu_count() or 1)
 
 C_WARNINGS = ("-Wall", "-Wextra", "-Wno-unused-parameter", "-Wshadow", "-Wvla", "-Wstrict-prototypes",
@@ -39,7 +39,7 @@ OPTIMISE = ("-O2", "-fwrapv", "-fno-strict-aliasing", "-fno-semantic-interpositi
 # Not position independent: an executable that relocates nothing starts a quarter of a millisecond sooner.
 CODE = ("-fno-pie", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sections", "-DNDEBUG")
 LINK = ("-no-pie", "-Wl,--gc-sections", "-Wl,--as-needed", "-Wl,-O1", "-Wl,--hash-style=gnu", "-Wl,-z,noexecstack",
-        "-Wl,--build-id=none",
+        "-Wl,--build-id=none", "-Wl,-T,build_support/launcher.ld",
         # csrc/launcher_names.c and csrc/launcher_posix.c
         "-Wl,--wrap=PyUnicode_InternFromString", "-Wl,--wrap=PyObject_SetAttrString",
         "-Wl,--wrap=PyInit_posix", "-Wl,--wrap=PyModule_AddIntConstant")

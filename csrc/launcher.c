@@ -616,6 +616,7 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+	capsule_data_move();
 	fill_stdio();
 	refuse_borrowed_rights();
 	capsule_memory_prepare();

@@ -36,5 +36,6 @@ PyObject *capsule_load(PyObject *name);
 
 /* Choose the memory of the interpreter, which must not have started yet. */
 void capsule_memory_prepare(void);
+void capsule_data_move(void);
 
 #endif

@@ -3,7 +3,8 @@
  * --version, 400 for run, and one entry of the page table to copy in each clone. A kernel without
  * huge pages, or without a free one, gives the same memory page by page.
  *
- * Arenas of small objects are taken from the front, larger pieces from behind them.
+ * Arenas of small objects are taken from the front, larger pieces from behind them. Tables that begin
+ * as zeroes and stay nearly so are not in it, but in memory that nobody has touched yet.
  */
 #define _GNU_SOURCE
 #define PY_SSIZE_T_CLEAN
@@ -26,10 +27,6 @@
 /* Freed pieces up to this are kept by size; a greater one comes back only if it is the last. */
 #define KEPT ((size_t)4096)
 
-static struct {
-	char *start, *next, *end;
-} pool;
-
 /* In front of each piece; keeps what follows aligned. */
 union piece {
 	struct {
@@ -38,6 +35,13 @@ union piece {
 	};
 	char alignment[UNIT];
 };
+
+struct pool {
+	char *next, *end;
+};
+
+static char *start_of_pools; /* of `dense`; `sparse` begins where that ends */
+static struct pool dense, sparse;
 
 static union piece *kept[KEPT / UNIT + 1];
 
@@ -50,18 +54,28 @@ static void *map(size_t size)
 
 static int is_pooled(const void *start)
 {
-	return start && (const char *)start >= pool.start && (const char *)start < pool.end;
+	return start && (const char *)start >= start_of_pools && (const char *)start < sparse.end;
 }
 
-/* Return `size` bytes of the pool, NULL when it has not as many left. */
-static void *cut(size_t size)
+/* Return `size` bytes of a pool, NULL when it has not as many left. */
+static void *cut(struct pool *pool, size_t size)
 {
-	char *start = pool.next;
+	char *start = pool->next;
 
-	if (size > (size_t)(pool.end - pool.next))
+	if (size > (size_t)(pool->end - pool->next))
 		return NULL;
-	pool.next += size;
+	pool->next += size;
 	return start;
+}
+
+static void *cut_piece(struct pool *pool, size_t size)
+{
+	union piece *piece = cut(pool, size + sizeof(*piece));
+
+	if (!piece)
+		return NULL;
+	piece->size = size;
+	return piece + 1;
 }
 
 /* -- arenas: few, large and hardly ever given back ---------------------------------------------- */
@@ -72,7 +86,7 @@ static void *cut(size_t size)
 
 static void *give_arena(void *context, size_t size)
 {
-	void *arena = size < LEAST ? NULL : cut(size);
+	void *arena = size < LEAST ? NULL : cut(&dense, size);
 
 	(void)context;
 	/*
@@ -96,7 +110,8 @@ static void take_arena(void *context, void *arena, size_t size)
 static void *give(void *context, size_t wanted)
 {
 	size_t size = (wanted + UNIT - 1) / UNIT * UNIT;
-	union piece *piece = NULL;
+	union piece *piece;
+	void *start;
 
 	(void)context;
 	if (size < wanted || size >= LEAST)
@@ -106,11 +121,8 @@ static void *give(void *context, size_t wanted)
 		kept[size / UNIT] = piece->next;
 		return piece + 1;
 	}
-	piece = cut(size + sizeof(*piece));
-	if (!piece)
-		return malloc(wanted ? wanted : 1);
-	piece->size = size;
-	return piece + 1;
+	start = cut_piece(&dense, size);
+	return start ? start : malloc(wanted ? wanted : 1);
 }
 
 static void take(void *context, void *start)
@@ -123,8 +135,8 @@ static void take(void *context, void *start)
 		return;
 	}
 	piece = (union piece *)start - 1;
-	if ((char *)start + piece->size == pool.next) {
-		pool.next = (char *)piece;
+	if ((char *)start + piece->size == dense.next) {
+		dense.next = (char *)piece;
 	} else if (piece->size <= KEPT) {
 		piece->next = kept[piece->size / UNIT];
 		kept[piece->size / UNIT] = piece;
@@ -135,9 +147,13 @@ static void *give_zeroed(void *context, size_t count, size_t size)
 {
 	void *start;
 
-	/* Not by give(): what comes fresh from the kernel need not be cleared, nor even touched. */
-	if (size && count >= SPARSE / size)
-		return calloc(count, size);
+	/* What nobody has had need not be cleared. calloc(3) clears what it cuts from a heap that has room: 31 faults. */
+	if (size && count >= SPARSE / size) {
+		start = count > SIZE_MAX / size - UNIT
+				? NULL
+				: cut_piece(&sparse, (count * size + UNIT - 1) / UNIT * UNIT);
+		return start ? start : calloc(count, size);
+	}
 	start = give(context, count * size);
 	return start ? memset(start, 0, count * size) : NULL;
 }
@@ -166,16 +182,17 @@ void capsule_memory_prepare(void)
 {
 	PyObjectArenaAllocator arenas = { NULL, give_arena, take_arena };
 	PyMemAllocatorEx pieces = { NULL, give, give_zeroed, give_more, take };
-	char *start = map(2 * HUGE);
+	char *start = map(3 * HUGE);
 
 	if (!start)
 		return;
-	/* The half that is not used is never touched, so it is only addresses. */
+	/* What is not used is never touched, so it is only addresses. */
 	start += -(uintptr_t)start % HUGE;
 	if (madvise(start, HUGE, MADV_HUGEPAGE) < 0)
 		return;
-	pool.start = pool.next = start;
-	pool.end = start + HUGE;
+	start_of_pools = dense.next = start;
+	dense.end = sparse.next = start + HUGE;
+	sparse.end = sparse.next + HUGE;
 	PyObject_SetArenaAllocator(&arenas);
 	PyMem_SetAllocator(PYMEM_DOMAIN_RAW, &pieces);
 }

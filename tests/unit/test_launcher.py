@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+PR_SET_THP_DISABLE = 41  # linux/prctl.h
 sys.path.insert(0, str(ROOT))
 
 from build_support import launcher, modules, python  # noqa: E402
@@ -106,6 +109,28 @@ def test_static_variant_is_chosen_where_libpython_a_exists(capsule: Path) -> Non
     if python.static_library() is None:
         pytest.skip("no libpython.a")
     assert "launcher: static-frozen\n" in run(capsule, "--version").stdout
+
+
+def faults(program: Path, *, huge: bool) -> int:
+    """Count the page faults of a start; without huge pages, those that a kernel without them would serve."""
+    def prepare() -> None:
+        assert not huge_pages.prctl(PR_SET_THP_DISABLE, 0 if huge else 1, 0, 0, 0)
+
+    huge_pages = ctypes.CDLL(None)
+    with subprocess.Popen([program, "--version"], stdout=subprocess.PIPE, env={}, preexec_fn=prepare) as started:
+        assert started.stdout is not None
+        assert started.stdout.read().startswith(b"capsule version")
+        _, status, usage = os.wait4(started.pid, 0)
+        started.returncode = os.waitstatus_to_exitcode(status)
+    assert started.returncode == 0
+    return usage.ru_minflt
+
+
+@pytest.mark.skipif("[never]" in THP.read_text(encoding="ascii") if THP.exists() else True, reason="no huge pages")
+def test_variables_lie_on_a_huge_page_where_there_is_one(capsule: Path) -> None:
+    """And stay in pages of 4 KiB where there is none: each of those that is written to costs a fault."""
+    fewest = min(faults(capsule, huge=True) for _ in range(5))  # a huge page may just not be free
+    assert fewest + 200 < faults(capsule, huge=False)
 
 
 def test_own_inittab_has_what_the_hot_path_may_import() -> None:
