@@ -21,6 +21,7 @@ CHECKED = "checked.json"  # what this apply, or one that died, found fit to be m
 _S_IFMT, _S_IFREG, _S_IFLNK, _S_IFIFO = 0o170000, 0o100000, 0o120000, 0o010000
 _SET_ID = 0o6000
 _CHUNK = 1 << 20
+_PATH_MAX = 4096
 _NEW = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
 _TEMPORARY = ".capsule-apply"
 
@@ -78,6 +79,9 @@ def _checked(place: str, place_fd: int, meta: dict, host: Host) -> list[Change]:
     todo = _read(CHANGES, place_fd)
     if todo is None:  # whoever ran it died before its end
         todo = changes.scan(place, meta)
+    for change in todo:
+        if len(change.path.encode("utf-8", "surrogateescape")) >= _PATH_MAX:
+            raise StateError("apply", meta["id"], f"{change.path[:80]}...: its path is longer than the kernel takes")
     made: set[str] = set()
     freed: set[str] = set()
     problems = []
@@ -191,8 +195,8 @@ def _newest(name: str, parent_fd: int) -> int:
     if trees.is_directory(info):
         fd = trees.open_directory(name, parent_fd)
         try:
-            for inner in posix.listdir(fd):
-                newest = max(newest, _newest(inner, fd))
+            for _, _, _, inner in trees.walk(fd):
+                newest = max(newest, inner.st_ctime_ns)
         finally:
             posix.close(fd)
     return newest

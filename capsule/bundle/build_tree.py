@@ -19,7 +19,6 @@ from capsule.image import ignoring, layertar
 from capsule.linux import trees
 
 _CHUNK = 1 << 20
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _WILD = "*?["
 
@@ -150,7 +149,7 @@ class Context:
             if stat.S_ISLNK(info.st_mode):
                 content = os.readlink(name, dir_fd=directory_fd)
             elif stat.S_ISREG(info.st_mode):
-                with open(os.open(name, _FILE, dir_fd=directory_fd), "rb", buffering=0) as file:
+                with open(trees.open_listed(name, directory_fd, info), "rb", buffering=0) as file:
                     content = _hash(file)
             found.update(_tell(inner, info, content))
         return found.hexdigest()
@@ -236,7 +235,7 @@ class Copier:
         try:
             self._take_away(parent_fd, last, target)
             if stat.S_ISREG(info.st_mode):
-                source_fd = os.open(name, _FILE, dir_fd=directory_fd)
+                source_fd = trees.open_listed(name, directory_fd, info)
                 try:
                     self._write(source_fd, parent_fd, last)
                 finally:

@@ -50,44 +50,56 @@ def scan(place: str, meta: dict) -> list[Change]:
 
 
 def _walk(upper_fd: int, lower_fd: int, path: str, skipped: tuple, stack: int, found: list[Change]) -> None:
-    for name in sorted(posix.listdir(upper_fd)):
-        at = f"{path}/{name}"
-        if below(at, skipped):
-            continue
-        info, lower = trees.lstat(name, upper_fd), trees.lstat(name, lower_fd)
-        if info is None:
-            continue
-        if is_whiteout(info):
-            found.append(Change(DELETED, at, stack))
-        elif trees.is_directory(info):
-            _walk_directory(name, upper_fd, lower_fd, (at, info, lower), skipped, stack, found)
-        elif lower is None:
-            found.append(Change(ADDED, at, stack))
-        elif trees.is_directory(lower):
-            found += [Change(DELETED, at, stack), Change(ADDED, at, stack)]
-        elif not same(name, upper_fd, lower_fd):
-            found.append(Change(CHANGED, at, stack))
-
-
-def _walk_directory(name: str, upper_fd: int, lower_fd: int, what: tuple, skipped: tuple, stack: int,
-                    found: list[Change]) -> None:
-    at, info, lower = what
-    inner = trees.open_directory(name, upper_fd)
-    below_fd = -1
+    """Compare two directories and all below; one descriptor of each is open, however deep whoever wrote them went."""
+    upper, lower = trees.Cursor(upper_fd), trees.Cursor(lower_fd)
     try:
-        if trees.is_directory(lower) and not is_opaque(inner):
-            if not _same_owner(info, lower):
-                found.append(Change(CHANGED, at, stack))
-            below_fd = trees.open_directory(name, lower_fd)
-        else:
-            if lower is not None:
-                found.append(Change(DELETED, at, stack))
-            found.append(Change(ADDED, at, stack))
-        _walk(inner, below_fd, at, skipped, stack, found)
+        # Path, names that are left, whether the lower one has the directory too.
+        levels = [(path, _names(upper.fd), True)]
+        while levels:
+            above, left, is_below = levels[-1]
+            if not left:
+                levels.pop()
+                if levels:
+                    upper.leave()
+                    if is_below:
+                        lower.leave()
+                continue
+            name = left.pop()
+            at = f"{above}/{name}"
+            info = trees.lstat(name, upper.fd)
+            if info is None or below(at, skipped):
+                continue
+            there = trees.lstat(name, lower.fd if is_below else -1)
+            if not trees.is_directory(info):
+                found += [Change(kind, at, stack) for kind in _kinds(name, upper.fd, lower.fd, info, there)]
+                continue
+            upper.enter(name)
+            goes_on = trees.is_directory(there) and not is_opaque(upper.fd)
+            if goes_on:
+                lower.enter(name)
+                kinds = () if _same_owner(info, there) else (CHANGED,)
+            else:
+                kinds = (ADDED,) if there is None else (DELETED, ADDED)
+            found += [Change(kind, at, stack) for kind in kinds]
+            levels.append((at, _names(upper.fd), goes_on))
     finally:
-        posix.close(inner)
-        if below_fd >= 0:
-            posix.close(below_fd)
+        upper.close()
+        lower.close()
+
+
+def _names(fd: int) -> list[str]:
+    return sorted(posix.listdir(fd), reverse=True)
+
+
+def _kinds(name: str, upper_fd: int, lower_fd: int, info, lower) -> tuple:
+    """Return what became of a name that is no directory above."""
+    if is_whiteout(info):
+        return (DELETED,)
+    if lower is None:
+        return (ADDED,)
+    if trees.is_directory(lower):
+        return DELETED, ADDED
+    return () if same(name, upper_fd, lower_fd) else (CHANGED,)
 
 
 def is_whiteout(info) -> bool:

@@ -16,10 +16,10 @@ from typing import IO
 from capsule import log, verbs
 from capsule._ext import openbeneath, unpack
 from capsule.errors import CapsuleError, StateError
+from capsule.linux import trees
 
 _ENTRIES, _BYTES = 4_000_000, 1 << 44
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DEPTH = 500  # directories in directories: each holds a descriptor
 _WHITEOUT = ".wh."  # the unpacker would take such a name for a deletion
 
@@ -133,7 +133,7 @@ def walk(source: Tree, name: str, *, wrapped: bool, follow: bool) -> Iterator[tu
                 yield _member(name, info), None
             yield from _below(source, top, name if wrapped else "", 0)
         elif stat.S_ISREG(info.st_mode):
-            reading = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+            reading = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             with open(reading, "rb") as file:
                 yield _member(name, os.fstat(reading)), file
         else:
@@ -158,15 +158,16 @@ def _below(source: Tree, fd: int, prefix: str, depth: int) -> Iterator[tuple[tar
                 elif stat.S_ISLNK(info.st_mode):
                     yield _member(name, info, os.readlink(entry, dir_fd=fd)), None
                 elif stat.S_ISREG(info.st_mode):
-                    reading = os.open(entry, _FILE, dir_fd=fd)
+                    reading = trees.open_listed(entry, fd, info)
                     with open(reading, "rb") as file:
-                        now = os.fstat(reading)
-                        if stat.S_ISREG(now.st_mode):
-                            yield _member(name, now), file
+                        yield _member(name, os.fstat(reading)), file
                 else:
                     log.warning(f"copy leaves out {name} in {source.where}: it is no file, directory or link")
+            except FileNotFoundError:
+                continue  # it has gone since it was listed
             except OSError as err:
-                raise CapsuleError("copy", f"{name} in {source.where}", errno=err.errno or 0) from err
+                raise CapsuleError("copy", f"{name} in {source.where}", (err.strerror or "").lower(),
+                                   errno=err.errno or 0) from err
     finally:
         os.close(fd)
 

@@ -19,7 +19,6 @@ _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 _TYPES = {stat.S_IFDIR: tarfile.DIRTYPE, stat.S_IFLNK: tarfile.SYMTYPE, stat.S_IFREG: tarfile.REGTYPE,
           stat.S_IFIFO: tarfile.FIFOTYPE, stat.S_IFCHR: tarfile.CHRTYPE, stat.S_IFBLK: tarfile.BLKTYPE}
 _CHUNK = 1 << 20
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def write(upper_fd: int, file, *, root: bool) -> int:
@@ -45,49 +44,52 @@ def _add(archive: tarfile.TarFile, directory_fd: int, name: str, path: str, info
     kind = _TYPES.get(stat.S_IFMT(info.st_mode))
     if kind is None:
         return 0
-    member = _member(path, kind, info)
-    inode = (info.st_dev, info.st_ino)
-    if not stat.S_ISDIR(info.st_mode) and inode in known:
-        member.type, member.linkname, member.size = tarfile.LNKTYPE, known[inode], 0
+    try:
+        if kind in (tarfile.REGTYPE, tarfile.DIRTYPE):
+            fd = trees.open_listed(name, directory_fd, info)
+            try:
+                # What is open counts: it may be another than the one that was listed.
+                return _add_open(archive, fd, _member(path, kind, os.fstat(fd)), known)
+            finally:
+                os.close(fd)
+        member = _member(path, kind, info)
+        if kind == tarfile.SYMTYPE:
+            member.linkname = os.readlink(name, dir_fd=directory_fd)
+    except FileNotFoundError:
+        return 0  # it has gone since it was listed
+    if not _add_link(archive, member, info, known):
         archive.addfile(member)
-        return 1
-    if info.st_nlink > 1 and not stat.S_ISDIR(info.st_mode):
-        known[inode] = path
-    if stat.S_ISLNK(info.st_mode):
-        member.linkname = os.readlink(name, dir_fd=directory_fd)
-    elif stat.S_ISREG(info.st_mode) or stat.S_ISDIR(info.st_mode):
-        return _add_open(archive, directory_fd, name, member)
+    return 1
+
+
+def _add_link(archive: tarfile.TarFile, member: tarfile.TarInfo, info: os.stat_result,
+              known: dict[tuple[int, int], str]) -> bool:
+    """Add a hard link to what the archive has; False where it has none."""
+    inode = (info.st_dev, info.st_ino)
+    if inode not in known:
+        if info.st_nlink > 1:
+            known[inode] = member.name
+        return False
+    member.type, member.linkname, member.size = tarfile.LNKTYPE, known[inode], 0
     archive.addfile(member)
+    return True
+
+
+def _add_open(archive: tarfile.TarFile, fd: int, member: tarfile.TarInfo, known: dict[tuple[int, int], str]) -> int:
+    if member.isreg() and _add_link(archive, member, os.fstat(fd), known):
+        return 1
+    found = {key: os.getxattr(fd, key) for key in sorted(os.listxattr(fd)) if is_kept(key)}
+    member.pax_headers = {**member.pax_headers, **{
+        f"SCHILY.xattr.{key}": value.decode("utf-8", "surrogateescape") for key, value in found.items()}}
+    if member.isreg():
+        with open(fd, "rb", buffering=_CHUNK, closefd=False) as file:
+            archive.addfile(member, file)
+    else:
+        archive.addfile(member)
+    if member.isdir() and _is_opaque(fd):
+        archive.addfile(_empty(f"{'' if member.name == '.' else member.name + '/'}{_OPAQUE}"))
+        return 2
     return 1
-
-
-def _add_open(archive: tarfile.TarFile, directory_fd: int, name: str, member: tarfile.TarInfo) -> int:
-    with _Opened(directory_fd, name) as fd:
-        found = {key: os.getxattr(fd, key) for key in sorted(os.listxattr(fd)) if is_kept(key)}
-        member.pax_headers = {**member.pax_headers, **{
-            f"SCHILY.xattr.{key}": value.decode("utf-8", "surrogateescape") for key, value in found.items()}}
-        if member.isreg():
-            with open(fd, "rb", buffering=_CHUNK, closefd=False) as file:
-                archive.addfile(member, file)
-        else:
-            archive.addfile(member)
-        if member.isdir() and _is_opaque(fd):
-            archive.addfile(_empty(f"{'' if member.name == '.' else member.name + '/'}{_OPAQUE}"))
-            return 2
-    return 1
-
-
-class _Opened:
-    """A file or directory, open for as long as it is used."""
-
-    def __init__(self, directory_fd: int, name: str) -> None:
-        self._fd = os.open(name, _READ, dir_fd=directory_fd)
-
-    def __enter__(self) -> int:
-        return self._fd
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
 
 
 def is_kept(key: str) -> bool:
@@ -161,7 +163,8 @@ class Stream:
             if isinstance(self.error, ImageError):
                 raise self.error
             if self.error is not None:
-                raise ImageError("read layer", getattr(self.error, "filename", None) or "", str(self.error))
+                raise ImageError("read layer", getattr(self.error, "filename", None) or "",
+                                 getattr(self.error, "strerror", None) or str(self.error))
         return data
 
     def __enter__(self) -> Source:

@@ -14,6 +14,21 @@ def open_directory(name: str, parent_fd: int | None = None) -> int:
     return posix.open(name, _DIRECTORY, dir_fd=parent_fd)
 
 
+def open_listed(name: str, parent_fd: int, info) -> int:
+    """Open, for reading, what a stat result told of: a directory or a regular file, or another of its kind by now.
+
+    Whatever else has taken its place (a link, a device, a fifo) is not opened at all: a descriptor that only names it
+    is looked at first. Raises OSError, ESTALE where it is of another kind.
+    """
+    named = posix.open(name, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=parent_fd)
+    try:
+        if (posix.fstat(named).st_mode ^ info.st_mode) & _S_IFMT:
+            raise OSError(errno.ESTALE, "something else took its place while it was read", name)
+        return posix.open(f"/proc/self/fd/{named}", posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
+    finally:
+        posix.close(named)
+
+
 def lstat(name: str, parent_fd: int):
     """Return what is at a name in a directory; None if nothing is, or there is no directory (-1)."""
     if parent_fd < 0:

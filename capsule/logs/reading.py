@@ -8,7 +8,7 @@ from __future__ import annotations
 import posix
 
 from capsule.errors import CapsuleError
-from capsule.logs.formats import Entry, parse
+from capsule.logs.formats import parse
 
 _CHUNK = 1 << 16
 _SEEK_SET = 0

@@ -12,7 +12,8 @@ NOTHING = {"log_driver": "", "log_opt": [], "health_cmd": "", "health_interval":
 
 
 @pytest.mark.parametrize(("words", "size", "files"), [
-    ((), 20 * MIB, 5), (("max-file=2",), 20 * MIB, 2), (("max-size=1m",), MIB, 1), (("max-size=1m", "max-file=3"), MIB, 3),
+    ((), 20 * MIB, 5), (("max-file=2",), 20 * MIB, 2), (("max-size=1m",), MIB, 1),
+    (("max-size=1m", "max-file=3"), MIB, 3),
     (("max-size=0",), 0, 1), (("max-size=-1",), 0, 1), (("path=/log",), 20 * MIB, 5),
 ])
 def test_a_log_has_limits_unless_they_are_taken_away(words, size, files) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import resource
+import stat
+
+import pytest
 
 from capsule.linux import trees
 
@@ -39,3 +42,37 @@ def test_links_are_removed_and_not_followed(tmp_path) -> None:
     trees.remove(str(top))
 
     assert os.listdir(tmp_path) == ["decoy"] and (decoy / "file").read_text() == "stays"
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFLNK, stat.S_IFDIR])
+def test_what_takes_the_place_of_a_listed_file_is_not_opened(kind, tmp_path) -> None:
+    (tmp_path / "file").write_text("text")
+    info = os.lstat(tmp_path / "file")
+    (tmp_path / "file").unlink()
+    if kind == stat.S_IFLNK:
+        (tmp_path / "file").symlink_to("/dev/zero")
+    elif kind == stat.S_IFDIR:
+        (tmp_path / "file").mkdir()
+    else:
+        os.mkfifo(tmp_path / "file")
+    fd = os.open(tmp_path, os.O_RDONLY)
+    before = os.listdir("/proc/self/fd")
+    try:
+        with pytest.raises(OSError, match="took its place"):
+            trees.open_listed("file", fd, info)
+    finally:
+        os.close(fd)
+    assert len(os.listdir("/proc/self/fd")) == len(before) - 1
+
+
+def test_a_listed_file_is_opened_by_whatever_file_has_its_name_now(tmp_path) -> None:
+    (tmp_path / "file").write_text("text")
+    info = os.lstat(tmp_path / "file")
+    (tmp_path / "new").write_text("other")
+    (tmp_path / "new").rename(tmp_path / "file")
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with open(trees.open_listed("file", fd, info)) as file:
+            assert file.read() == "other"
+    finally:
+        os.close(fd)
