@@ -8,7 +8,7 @@ from capsule.cgroups import freezer
 from capsule.errors import CapsuleError, CorruptRecord, StateError
 from capsule.runtime import hooks, status as statuses
 from capsule.runtime.known_process import SIGKILL, ParentNoChildProcess
-from capsule.state import journal
+from capsule.state import journal, store as stores
 
 _PATIENCE_MS = 1_000  # it takes a few
 _DEATH_MS = 10_000  # how long a killed process may take to go
@@ -114,7 +114,7 @@ def remove_leftover(entry, id: str) -> None:
     Raises CapsuleError.
     """
     written = entry.journal_read()
-    paths = journal.cgroups(written)
+    paths = _unclaimed(entry, journal.cgroups(written))
     for pid, start_time in journal.processes(written):
         process = ParentNoChildProcess(pid, start_time)
         process.terminate()
@@ -126,6 +126,23 @@ def remove_leftover(entry, id: str) -> None:
     manager.remove()
     remove_resctrl(journal.resctrl_groups(written))
     entry.remove()
+
+
+def _unclaimed(entry, directories: list[str]) -> list[str]:
+    """Leave out the cgroups that another container of this root has come to since: they were empty, and so not refused."""
+    claimed: set[str] = set()
+    store = stores.Store(entry.root)
+    for id in store.ids():
+        if id != entry.id:
+            try:
+                with store.open(id) as other:
+                    claimed.update(other.load().cgroup_paths.values())
+            except CapsuleError:
+                continue
+    kept = sorted(claimed.intersection(directories))
+    if kept:
+        log.warning(f"container {entry.id}: {kept[0]} is another container's now and stays")
+    return [path for path in directories if path not in claimed]
 
 
 def _lock(entry, *, force: bool) -> None:

@@ -95,6 +95,21 @@ def test_kill_9_of_the_runtime_and_delete_force(stopping, bundle, leaks, name, v
     leaks.check()
 
 
+@requires("cgroup1")
+def test_a_container_that_came_to_a_killed_creates_cgroup_lives(stopping, bundle):
+    """The cgroup was empty and so given to it; what is left of the first is not the owner any more."""
+    first, second = bundle(["/payload", "pause"]), bundle(["/payload", "pause"])
+    second.linux["cgroupsPath"] = first.linux["cgroupsPath"] = f"/{first.id}"
+    stopped = stop(stopping, "r-cgroup", first, "create")
+    stopped.running.stop()
+    stopping.run(second, "--detach")
+    pid = stopping.pid(second)
+    assert "is another container's now" in stopping.delete(first, "--force").err
+    assert not stopping.exists(first)
+    assert process.is_alive(pid)
+    assert stopping.status(second) == "running"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_killed_create_left_never_starts(stopping, bundle, leaks, name):
     """Not all of its limits are set."""
