@@ -129,7 +129,7 @@ def remove_leftover(entry, id: str) -> None:
 
 
 def _unclaimed(entry, directories: list[str]) -> list[str]:
-    """Leave out the cgroups that another container of this root has come to since: they were empty, and so not refused."""
+    """Leave out the cgroups that another container of this root has come to since: empty ones are not refused."""
     claimed: set[str] = set()
     store = stores.Store(entry.root)
     for id in store.ids():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from capsule.linux import names
 from capsule.linux.namespaces import KINDS
 from capsule.rootfs import mounts as mount_operations, operations as root_operations
-from capsule.runtime import creation
+from capsule.runtime.blueprint import draw
 from capsule.runtime.container import Container
 from capsule.runtime.process import Process
 from capsule.security.plan import SETS
@@ -25,7 +25,7 @@ def explain(root: str, id: str, config, bundle: str) -> list[dict]:
     container = Container(Store(root), id, bundle=bundle, initialize=None, config=config)
     process = Process(init=True, id=id)
     process.detach = False  # a terminal then needs no console socket
-    blueprint = creation.draw(container, process)
+    blueprint = draw(container, process)
     try:
         return _steps(config, blueprint)
     finally:

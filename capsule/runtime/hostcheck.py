@@ -12,7 +12,7 @@ from capsule._ext import openbeneath
 from capsule.errors import CapsuleError, errno_text
 from capsule.linux.namespaces import KINDS
 from capsule.rootfs import lookup
-from capsule.runtime import creation, namespaces
+from capsule.runtime import blueprint, namespaces
 from capsule.spec.check import quote
 from capsule.spec.checkup import HOST, NOTE, Problem
 
@@ -53,7 +53,7 @@ def _missing(path: str) -> str:
 
 def _root(config, bundle: str, found: list[Problem]) -> str:
     try:
-        return creation.check_rootfs(bundle, config.root_path)
+        return blueprint.check_rootfs(bundle, config.root_path)
     except CapsuleError as err:
         found.append(_host(err.subject, err.cause))
         return ""
