@@ -230,6 +230,48 @@ def resume(root: str, id: str) -> None:
         container.close()
 
 
+def while_frozen(root: str, id: str, work) -> None:
+    """Do `work()` while a container stands still; one that runs is frozen for it, and goes on whatever becomes of us.
+
+    Its lock is held meanwhile. Were we killed, whichever verb looks at the container next thaws it (runtime.guard).
+    Raises CgroupError, Unsupported, and what `work` raises.
+    """
+    try:
+        container = Factory(root).load(id, lock=True)
+    except NotFound:
+        work()
+        return
+    try:
+        if container.observe() != statuses.RUNNING:
+            work()
+            return
+        from capsule.runtime import guard
+
+        guard.while_still(container, work)
+    finally:
+        container.close()
+
+
+def settle(root: str, id: str) -> bool:
+    """Thaw a container that a call froze which has died; tell whether there was that to do. Raises CgroupError."""
+    from capsule.runtime import guard
+
+    try:
+        container = Factory(root).load(id)
+    except StateError:
+        return False
+    try:
+        if not guard.is_at_work(container.entry) or not container.entry.try_lock():
+            return False
+        left = guard.is_at_work(container.entry)
+        container.settle()
+        return left
+    except NotFound:
+        return False
+    finally:
+        container.close()
+
+
 def update(root: str, id: str, resources: dict, *, l3_cache_schema: str = "", mem_bw_schema: str = "") -> None:
     """Change the limits of a container."""
     from capsule.runtime import updating

@@ -77,7 +77,7 @@ def _walk(upper_fd: int, lower_fd: int, path: str, skipped: tuple, stack: int, f
             goes_on = trees.is_directory(there) and not is_opaque(upper.fd)
             if goes_on:
                 lower.enter(name)
-                kinds = () if _same_owner(info, there) else (CHANGED,)
+                kinds: tuple = () if _same_owner(info, there) else (CHANGED,)
             else:
                 kinds = (ADDED,) if there is None else (DELETED, ADDED)
             found += [Change(kind, at, stack) for kind in kinds]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posix
 import time
 
+from capsule import verbs
 from capsule.bundle import containers as records, life, removal, running
 from capsule.bundle.containers import NAMES, Containers, Record
 from capsule.cgroups import cgroupfs
@@ -17,7 +18,8 @@ _PATIENCE_NS = 2_000_000_000  # for a verb that is nearly done, or has just died
 def check(places: running.Places, *, fix: bool) -> list[tuple[str, str, bool]]:
     """Return (subject, what is wrong, whether it is repaired) of each fault.
 
-    Containers that run, and those that a verb has locked, are left alone. Raises CapsuleError.
+    Those that a verb has locked are left alone. One that a dead call had frozen runs on, whether `fix` is given or not:
+    any look at it does that. Raises CapsuleError.
     """
     found = Containers(places.containers)
     faults = []
@@ -44,6 +46,12 @@ def _check_one(places: running.Places, found: Containers, entry, fix: bool) -> l
             # A newer capsule's, or one that cannot be read now: its layers and volumes are somebody's data.
             return [(subject, f"{err.cause}; `capsule rm --force` removes it", False)]
         return [_repaired(subject, err.cause, fix, removal.remove_leftover, places, found, entry)]
+    left = [(subject, "a call that has died had frozen it", True)] if verbs.settle(places.runtime, entry.id) else []
+    return left + _check_life(places, found, entry, record, fix)
+
+
+def _check_life(places: running.Places, found: Containers, entry, record: Record, fix: bool) -> list:
+    subject = f"container {entry.id[: records.SHORT]}"
     if life.is_alive(entry):
         return []
     seen = life.observe(places.runtime, entry, record)

@@ -7,6 +7,8 @@ is root inside as well. A container that may have that capability there is there
 the frozen cgroup the new process could not execute: until it has, it and what it forks are in an area of their own
 beside it, as restricted as the container is, from which all of them are moved before anything is thawed.
 
+Who reads a container's files while nothing may change them (commit) freezes it in the same way, under the same mark.
+
 A mark in the state directory tells a container that we froze from one that was paused, and who did it. Whoever
 has the container's lock and finds a mark knows that its maker has died, and takes back what it did. Who wants to
 freeze, thaw or kill the whole container takes the lock first; a killing verb does not wait long for a guard that
@@ -178,6 +180,21 @@ def while_marked(container, work) -> None:
     finally:
         if not container.is_frozen():
             container.entry.unmark(stores.GUARD)
+
+
+def while_still(container, work) -> None:
+    """Do something while the container, which runs and is locked by us, is frozen."""
+    manager = container.manager()
+
+    def freeze_and_work() -> None:
+        manager.freeze()
+        try:
+            proc.stop_point("engine-still")
+            work()
+        finally:
+            manager.thaw()
+
+    while_marked(container, freeze_and_work)
 
 
 def lock(entry, *, kill: bool) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from pathlib import Path
 
 from .wait import wait_until
 
@@ -45,6 +46,14 @@ def state(pid: int) -> str:
     """Return the state letter of /proc/PID/stat, "" when the process is gone."""
     found = stat(pid)
     return found[1] if found else ""
+
+
+def waits_for_a_lock(pid: int) -> bool:
+    """Tell whether a process sleeps in the kernel until somebody lets go of a file's lock (flock(2))."""
+    try:
+        return "lock" in Path(f"/proc/{pid}/wchan").read_text()
+    except OSError:
+        return False
 
 
 def is_alive(pid: int) -> bool:

@@ -10,7 +10,8 @@ from helpers.wait import wait_until
 
 pytestmark = requires("root", "stop", "busybox", "gcc")
 
-# Others are in tests/network, test_sandbox.py (`apply`), test_engine_crashes.py and test_verbs_stuck.py (r-froze).
+# Others are in tests/network, test_sandbox.py (`apply`), test_engine_crashes.py, test_image_commit.py,
+# and test_verbs_stuck.py (r-froze).
 NAMES = [name for name in stops.names() if not name.startswith(("net-", "apply-", "engine-", "volume-", "r-froze"))]
 VERBS = ["create", "run", "start", "exec", "delete"]
 
