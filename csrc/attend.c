@@ -1,9 +1,10 @@
-/* build: -std=gnu11 -Os -ffreestanding -fno-builtin -fno-stack-protector -fcf-protection=none -fno-pic -fno-asynchronous-unwind-tables -ffunction-sections -nostdlib -static -s -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,noseparate-code -Wl,-z,norelro csrc/rt.c csrc/dns.c csrc/attend_table.c csrc/attend_socket.c csrc/attend_dns.c csrc/attend_stream.c csrc/attend_proxy.c */
+/* build: -std=gnu11 -Os -ffreestanding -fno-builtin -fno-stack-protector -fcf-protection=none -fno-pic -fno-asynchronous-unwind-tables -ffunction-sections -nostdlib -static -s -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,noseparate-code -Wl,-z,norelro csrc/rt.c csrc/dns.c csrc/attend_table.c csrc/attend_socket.c csrc/attend_dns.c csrc/attend_stream.c csrc/attend_proxy.c csrc/attend_child.c */
 /*
  * The attendant's loop, and its end: when its data file has no name any more. See attend.h.
  *
  *     NAME LABEL                        answers for names
  *     NAME LABEL (ADDRESS PORT)...      carries each socket to an address (8 or 32 hex digits)
+ *     NAME LABEL -n|-u PROGRAM ...      watches a program (attend_child.c)
  *
  * With the data file at fd 3, locked, and sockets from fd 4 on. NAME and LABEL are for ps alone.
  */
@@ -60,7 +61,7 @@ static void on_data_file(struct attend_slot *slot, int revents)
 	else
 		capsule_attend_deadline(slot, LOOK_MS);
 	if (capsule_table_is_gone())
-		rt_exit(0);
+		capsule_attend_end();
 }
 
 static void watch_data_file(void)
@@ -162,13 +163,18 @@ int capsule_main(int argc, char **argv, char **envp)
 	if (argc < 2)
 		return EXIT_USAGE;
 	rt4(__NR_rt_sigaction, 13 /* SIGPIPE */, &ignore, 0, sizeof(uint64_t));
-	rt5(__NR_prctl, PR_SET_NAME, argc > 2 ? "capsule-proxy" : "capsule-dns", 0, 0, 0);
+	rt5(__NR_prctl, PR_SET_NAME, argv[0], 0, 0, 0);
 	watch_data_file();
-	drop_privileges();
-	if (!serve(argc, argv))
-		return EXIT_USAGE;
+	if (argc > 3 && argv[2][0] == '-') {
+		if (!capsule_attend_child(argv[2][1] == 'u', argv + 3, envp))
+			return EXIT_USAGE;
+	} else {
+		drop_privileges();
+		if (!serve(argc, argv))
+			return EXIT_USAGE;
+	}
 	/* It may have gone before it was watched. */
 	while (!capsule_table_is_gone())
 		turn();
-	return 0;
+	capsule_attend_end();
 }

@@ -78,6 +78,11 @@ void capsule_attend_dns_stream(int fd);
 /* Carry what comes to an address (8 or 32 hexadecimal digits) and port; false for what is none. */
 bool capsule_attend_proxy(int fd, int type, const char *address, const char *port);
 
+/* Start a program, in another user namespace if enters, and watch it; false where that fails. */
+bool capsule_attend_child(bool enters, char **argv, char **envp);
+/* End the program, if there is one, and us. */
+_Noreturn void capsule_attend_end(void);
+
 /* The host's resolv.conf, read anew where it has changed. */
 const struct dns_table *capsule_attend_resolv_conf(void);
 

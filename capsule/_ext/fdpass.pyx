@@ -5,6 +5,7 @@
 import posix
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.errno cimport errno
 from libc.stdlib cimport free, malloc
 
 
@@ -22,6 +23,8 @@ cdef extern from "fdpass.h" nogil:
 cdef extern from "<sys/socket.h>" nogil:
     enum: SOCK_SEQPACKET
     enum: SOCK_NONBLOCK
+    enum: SHUT_WR
+    int shutdown(int fd, int how)
 
 
 cdef int check(long ret, operation, path=None) except -1:
@@ -94,6 +97,12 @@ def connect_stream(str path):
     with nogil:
         ret = capsule_fdpass_connect_path(text)
     return check(ret, "connect", path)
+
+
+def end_of_words(int fd):
+    """Tell the other end of a stream that nothing more comes; it may still answer."""
+    if shutdown(fd, SHUT_WR) < 0:
+        raise OSError(errno, "shutdown")
 
 
 def bind_datagram(int dir_fd, str name):

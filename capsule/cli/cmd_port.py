@@ -6,7 +6,7 @@ from capsule.cli import output
 from capsule.cli.paths import runtime_root
 from capsule.cli.scanner import Invocation
 from capsule.errors import NetworkError
-from capsule.network import ports
+from capsule.network import ports, user_mode
 from capsule.network.store import Networks
 from capsule.state import store
 
@@ -16,8 +16,8 @@ def run(invocation: Invocation) -> int:
     root = runtime_root(invocation)
     id = invocation.positionals[0]
     store.Store(root).open(id).close()  # says so when there is no such container
-    published = [port for endpoint in Networks(root).endpoints() if endpoint["container"] == id
-                 for port in endpoint["ports"]]
+    published = [port for endpoint in Networks(root).endpoints() + user_mode.endpoints(root)
+                 if endpoint["container"] == id for port in endpoint["ports"]]
     if len(invocation.positionals) < 2:
         output.print_out("".join([f"{line}\n" for line in ports.listing(published)]))
         return 0

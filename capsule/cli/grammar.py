@@ -39,7 +39,7 @@ _NO_KEYRING = ("no_new_keyring", ("no-new-keyring",), FLAG, "", "keep the caller
 _DETACH = ("detach", ("detach", "d"), FLAG, "", "return as soon as the process runs")
 NETWORK = (
     ("network", ("network", "net"), TEXTS, "NETWORK[:KEY=VALUE,...]",
-     "join a network; or none, host, container:ID, ns:PATH (default: as config.json says)"),
+     "join a network; or none, host, container:ID, ns:PATH, pasta, slirp4netns (default: as config.json says)"),
     ("publish", ("publish", "p", "port"), TEXTS, "[[IP:]HOST:]CONTAINER[/PROTOCOL]", "publish ports on the host"),
     ("publish_all", ("publish-all", "P"), FLAG, "", "publish what the image exposes on free ports of the host"),
     ("ip", ("ip",), TEXTS, "ADDRESS", "IPv4 address in the first network"),

@@ -5,11 +5,14 @@ Loaded where an option of it is used.
 
 from __future__ import annotations
 
+import posix
+
 from capsule.bundle.containers import Containers
 from capsule.cli import network_options
 from capsule.cli.paths import containers_root, runtime_root
 from capsule.cli.scanner import Invocation
 from capsule.errors import NetworkError, NotFound
+from capsule.linux import namespaces
 from capsule.network import attachment, names
 from capsule.network.store import Networks
 
@@ -22,11 +25,12 @@ def read(invocation: Invocation, name: str) -> dict | None:
     options = invocation.options
     texts = [_with_id(invocation, text) for text in options["network"]]
     if not texts and (options["publish"] or options["publish_all"] or options["link"]):
-        texts = [attachment.DEFAULT_NETWORK]
+        texts = [_default(options["link"])]
     found = network_options.read({**options, "network": texts})
     wanted = found["networks"]
     requests = wanted.requests if wanted is not None else []
-    if (found["ports"] or found["publish_all"]) and not requests:
+    publishes = bool(requests) or wanted is not None and wanted.kind in attachment.USER_MODE
+    if (found["ports"] or found["publish_all"]) and not publishes:
         raise NetworkError("publish ports", "", f"not with --network {texts[0]}, which joins no network")
     links = [_link(invocation, text, requests) for text in options["link"]]
     for request in requests:
@@ -38,6 +42,15 @@ def read(invocation: Invocation, name: str) -> dict | None:
     if wanted is None and not (found["add_hosts"] or found["dns"]):
         return None
     return {**found, "networks": attachment.to_dict(wanted)}
+
+
+def _default(links: list[str]) -> str:
+    """Return the network of a container that is to be reached and names none: an ordinary user's is not a bridge."""
+    if links or posix.geteuid() == 0 and namespaces.is_initial_user():
+        return attachment.DEFAULT_NETWORK
+    from capsule.network import user_mode
+
+    return user_mode.installed() or attachment.DEFAULT_NETWORK
 
 
 def _with_id(invocation: Invocation, text: str) -> str:

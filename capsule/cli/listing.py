@@ -63,10 +63,11 @@ def endpoints_of(root: str, id: str) -> list[dict]:
 
 
 def _endpoints(root: str) -> dict[str, list[dict]]:
+    from capsule.network import user_mode
     from capsule.network.store import Networks
 
     found: dict[str, list[dict]] = {}
-    for endpoint in Networks(root).endpoints():
+    for endpoint in Networks(root).endpoints() + user_mode.endpoints(root):
         found.setdefault(endpoint["container"], []).append(endpoint)
     return found
 

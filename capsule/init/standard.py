@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posix
+
 from capsule._ext import nsexec, proc
 from capsule.errors import KernelError
 from capsule.init import steps
@@ -47,7 +49,10 @@ class InitializerStandardImpl(Initializer):
     def _hooks(self) -> int:
         """Have R save the record and run its hooks, then run createContainer's; returns our pid on the host."""
         config = self.config
-        data, _ = self.ask(messages.HOOKS)
+        shown = steps.open_namespaces() if config.shows_namespaces else ()
+        data, _ = self.ask(messages.HOOKS, b"", shown)
+        for fd in shown:
+            posix.close(fd)
         host_pid = messages.words(data)[0]
         create_container = config.container_config.hooks.get("createContainer")
         if create_container:

@@ -38,6 +38,14 @@ def write_sysctl(proc_fd: int, key: str, value: str) -> None:
         raise KernelError("write sysctl", key, errno=err.errno) from err
 
 
+def open_namespaces() -> tuple[int, ...]:
+    """Open our network and user namespace for R, which may not: we are not dumpable. In the host's root still."""
+    try:
+        return tuple([openbeneath.open_host(f"/proc/thread-self/ns/{kind}", 0) for kind in ("net", "user")])
+    except OSError as err:
+        raise KernelError("open namespaces", "", errno=err.errno) from err
+
+
 def ensure_cwd(root_fd: int, cwd: str) -> None:
     """Make the working directory where the image has none, as runc does; before the root turns read-only."""
     try:

@@ -1,15 +1,17 @@
 """What `--network` and the options beside it ask for, as data.
 
 A request is a dict: {"network": NAME, "ip": [addresses], "mac": "" or text, "aliases": [names], "interface": "" or
-the name inside}. The namespace kinds (none, host, container, ns) stand alone and have no such options.
+the name inside}. The namespace kinds (none, host, container, ns, pasta, slirp4netns) stand alone and have no such
+options.
 """
 
 from __future__ import annotations
 
-from capsule.errors import NetworkError, Unsupported
+from capsule.errors import NetworkError
 from capsule.network import address as addresses, driver as drivers, interface
 from capsule.network.store import check_name
 
+USER_MODE = ("pasta", "slirp4netns")
 DEFAULT_NETWORK = "capsule_bridge0"  # the original's
 _LABEL = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 _LONGEST_NAME, _LONGEST_LABEL, _LONGEST_INTERFACE = 253, 63, 15
@@ -38,10 +40,7 @@ def parse(texts: list[str], *, ip: list[str], mac: str, aliases: list[str]) -> W
     for text in texts:
         word, _, argument = text.partition(":")
         kind = {"private": "none"}.get(word, word)
-        if kind in ("pasta", "slirp4netns"):
-            raise Unsupported("network", kind, "user-mode networking is not built yet; ordinary users have "
-                                               "--network none, host, container:ID and ns:PATH")
-        if kind in ("none", "host", "container", "ns"):
+        if kind in ("none", "host", "container", "ns", *USER_MODE):
             if len(texts) > 1 or ip or mac or aliases:
                 raise NetworkError("use network", text, "it takes no addresses or names and no second network")
             return Wanted(kind, argument, [])

@@ -50,6 +50,19 @@ def write(path: str, text: str) -> None:
         posix.close(fd)
 
 
+def read(path: str) -> bytes:
+    """Return what a data file says, b"" where there is none. Raises NetworkError."""
+    fd = _open(path, posix.O_RDONLY)
+    if fd < 0:
+        return b""
+    try:
+        return posix.pread(fd, 1 << 20, _HEAD)
+    except OSError as err:
+        raise NetworkError("read", path, errno=err.errno) from err
+    finally:
+        posix.close(fd)
+
+
 def start(path: str, argv: list[str], sockets: list[tuple[int, str, bytes, int]]) -> None:
     """Start the attendant of a data file; `sockets` are (family, protocol, address, port) each.
 
@@ -59,21 +72,32 @@ def start(path: str, argv: list[str], sockets: list[tuple[int, str, bytes, int]]
     try:
         for family, protocol, address, port in sockets:
             fds.append(attendant.bind(family, protocol, address, port))
-        data_fd = _open(path, posix.O_RDONLY)
-        fds.append(data_fd)
-        try:
-            program_fd = programs.attend()
-            fds.append(program_fd)
-            attendant.run(program_fd, [word.encode() for word in argv], data_fd, fds[:-2])
-        except OSError as err:
-            raise NetworkError("start", argv[0], errno=err.errno) from err
+        run(path, argv, fds)
     finally:
         for fd in fds:
             posix.close(fd)
 
 
-def stop(path: str) -> None:
-    """Remove a data file and end its attendant; fine when there is neither. Raises NetworkError."""
+def run(path: str, argv: list[str], fds: list[int]) -> None:
+    """Start the attendant of a data file with descriptors of ours from 4 on. Raises NetworkError."""
+    data_fd = _open(path, posix.O_RDONLY)
+    try:
+        program_fd = programs.attend()
+        try:
+            attendant.run(program_fd, [word.encode() for word in argv], data_fd, fds)
+        finally:
+            posix.close(program_fd)
+    except OSError as err:
+        raise NetworkError("start", argv[0], errno=err.errno) from err
+    finally:
+        posix.close(data_fd)
+
+
+def stop(path: str, *, patience_ms: int = 0) -> None:
+    """Remove a data file and end its attendant; fine when there is neither. Raises NetworkError.
+
+    `patience_ms`: how long it may take to end by itself, with what it watches.
+    """
     fd = _open(path, posix.O_RDONLY)
     if fd < 0:
         return
@@ -81,7 +105,7 @@ def stop(path: str) -> None:
     try:
         pidfd = _open_holder(fd)
         posix.unlink(path)  # from here on it ends by itself, whatever becomes of us
-        if pidfd >= 0:
+        if pidfd >= 0 and not (patience_ms and proc.poll([(pidfd, proc.POLLIN)], patience_ms)):
             proc.pidfd_send_signal(pidfd, _SIGKILL)
             if not proc.poll([(pidfd, proc.POLLIN)], _DEATH_MS):
                 raise NetworkError("end the attendant of", path, f"it is there {_DEATH_MS // 1000} s after SIGKILL")

@@ -48,7 +48,8 @@ class NetworkDriver:
 _HOMES = {"bridge": ("capsule.network.bridge", "BridgeDriver"), "macvlan": ("capsule.network.macvlan", "MacvlanDriver"),
           "none": ("capsule.network.namespace", "NoneDriver"), "host": ("capsule.network.namespace", "HostDriver"),
           "container": ("capsule.network.namespace", "ContainerDriver"),
-          "ns": ("capsule.network.namespace", "PathDriver")}
+          "ns": ("capsule.network.namespace", "PathDriver"), "pasta": ("capsule.network.namespace", "UserModeDriver"),
+          "slirp4netns": ("capsule.network.namespace", "SlirpDriver")}
 
 
 def names() -> list[str]:

@@ -16,6 +16,26 @@ class NoneDriver(NetworkDriver):
     has_records = False
 
 
+class UserModeDriver(NetworkDriver):
+    """`pasta`, `slirp4netns`: a new namespace, connected by a program of the caller's own (user_mode.py)."""
+
+    __slots__ = ()
+    name = "pasta"
+    has_records = False
+
+    def namespace(self, argument: str, *, find_pid) -> str | None:
+        if argument:
+            raise NetworkError("use network", self.name, f"it takes no options ({argument})")
+        return ""
+
+
+class SlirpDriver(UserModeDriver):
+    """See UserModeDriver."""
+
+    __slots__ = ()
+    name = "slirp4netns"
+
+
 class HostDriver(NetworkDriver):
     """The runtime's own namespace."""
 

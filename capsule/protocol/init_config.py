@@ -33,6 +33,7 @@ class InitExecConfig:
         "keyring",  # name of the session keyring to join, None: keep the caller's
         "new_network",  # the network namespace is new: bring lo up
         "in_userns",
+        "shows_namespaces",  # R gets descriptors of the network and user namespace with the request for hooks
         "clones_tail",  # the tail is a clone of S2: always for exec, for init where a pid namespace was joined
         "pid_namespace",  # fd of the pid namespace that was joined, 0 for none
         "program_fd",  # the tail's image, sealed by R: its owner is the host's root, not the container's
@@ -64,5 +65,5 @@ class InitExecConfig:
         self.pdeathsig = 0
         self.cgroup_fds: tuple[int, list[int]] = (-1, [])
         self.idmaps: list[int] = []
-        self.new_network = self.in_userns = self.clones_tail = self.no_pivot = False
+        self.new_network = self.in_userns = self.shows_namespaces = self.clones_tail = self.no_pivot = False
         self.has_mount_ns = True

@@ -58,6 +58,7 @@ class InitStartHook(StartHook):
         if self.blueprint.net_devices is not None:
             self.blueprint.net_devices.move(process.pid)
         if container.network is not None:
+            container.network.namespace_fds = process.namespace_fds
             container.network.connect(process.pid)
         for kind in ("prestart", "createRuntime"):
             hooks.run(container, kind, config, "creating", process.pid)
@@ -207,6 +208,7 @@ def _orders(container, blueprint: Blueprint, start_fd: int) -> InitExecConfig:
     orders.keyring = None if process.no_new_keyring else f"_ses.{container.id}"
     orders.new_network = "network" in plan.new
     orders.in_userns = plan.has("user")
+    orders.shows_namespaces = container.network is not None and bool(container.network.user_mode)
     orders.clones_tail = "pid" in plan.joined
     orders.pid_namespace = plan.joined_fd("pid")
     orders.has_mount_ns = plan.has("mount")

@@ -42,6 +42,10 @@ def remove(container, manager, config) -> None:
 
 def _disconnect(entry) -> None:
     """Take back the container's places in networks, however far they were made."""
+    if entry.marked(stores.USER_NETWORK) is not None:
+        from capsule.network import user_mode
+
+        user_mode.stop(entry.path)
     pairs = journal.endpoints(entry.journal_read())
     if pairs:
         from capsule.runtime import networking

@@ -44,7 +44,7 @@ def write(entry: Entry, networks: Networks, hostname: str, endpoints: list[dict]
     hosts = names.hosts_text(hostname, own, added, members, gateway=gateways[0] if gateways else "")
     has_ipv6 = any([":" in text for text in own]) or not endpoints
     resolv = names.resolv_text(names.read_host(), options.get("dns", []), [], [],
-                               responder=dns.servers(networks, endpoints), ipv6=has_ipv6)
+                               responder=options.get("responder") or dns.servers(networks, endpoints), ipv6=has_ipv6)
     for name, text in ((HOSTS, hosts), (HOSTNAME, hostname + "\n"), (RESOLV, resolv)):
         _write(entry, name, text.encode())
 

@@ -6,6 +6,7 @@ import posix
 
 from capsule import log
 from capsule.errors import CapsuleError, NetworkError, StateError, Unsupported
+from capsule.linux import namespaces
 from capsule.network import attachment, creating, dns, endpoint as endpoints, names
 from capsule.network.store import Networks
 from capsule.runtime import network_files, status as statuses
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class Networking:
     """What a container that is being made gets. Nothing has changed before `lease`."""
 
-    __slots__ = ("networks", "container_id", "wanted", "options", "endpoints")
+    __slots__ = ("networks", "container_id", "wanted", "options", "endpoints", "user_mode", "ports", "namespace_fds")
 
     def __init__(self, root: str, container_id: str, options: dict) -> None:
         """options: "networks" (a Wanted, its attachment.to_dict, or None), "ports", "publish_all",
@@ -34,6 +35,10 @@ class Networking:
         self.wanted: Wanted | None = attachment.from_dict(wanted) if isinstance(wanted, dict) else wanted
         self.options = options
         self.endpoints: list[dict] = []
+        kind = "" if self.wanted is None else self.wanted.kind
+        self.user_mode = kind if kind in attachment.USER_MODE else ""
+        self.ports: list[dict] = []  # that the program of user_mode publishes
+        self.namespace_fds: list[int] = []  # the container's, for that program: they come with its request for hooks
 
     def change(self, raw: bytes, *, find_pid) -> bytes:
         """Return the config with the network namespace and host name that were asked for.
@@ -56,18 +61,32 @@ class Networking:
     def has_files(self) -> bool:
         """Whether the container gets /etc/hosts, /etc/hostname and /etc/resolv.conf from us."""
         joins = self.wanted is not None and bool(self.wanted.requests)
-        return joins or any([self.options.get(name) for name in ("hostname", "add_hosts", "dns")])
+        asks = any([self.options.get(name) for name in ("hostname", "add_hosts", "dns")])
+        return joins or asks or bool(self.user_mode)
 
     def check(self) -> None:
         """Refuse what cannot be had. Creates the default network where it is asked for. Raises NetworkError."""
         requests = self.wanted.requests if self.wanted is not None else []
+        if self.user_mode:
+            self._check_user_mode()
+            return
         if (self.options.get("ports") or self.options.get("publish_all")) and not requests:
             raise NetworkError("publish ports", "", "the container joins no network; name one with --network")
         if requests and posix.geteuid() != 0:
             raise Unsupported("join network", requests[0]["network"],
-                              f"as uid {posix.geteuid()}: links of this host need root; --network none or host do not")
+                              f"as uid {posix.geteuid()}: links of this host need root; --network pasta does not")
         for request in requests:
             creating.find_or_default(self.networks, request["network"])
+
+    def _check_user_mode(self) -> None:
+        """Refuse a network of ordinary users that cannot be had; choose its ports. Raises NetworkError, Unsupported."""
+        from capsule.network import user_mode
+
+        if posix.geteuid() == 0 and namespaces.is_initial_user():
+            raise Unsupported("network", self.user_mode, "it is for ordinary users; root has bridge networks")
+        self.ports = user_mode.check(self.user_mode, self.options.get("ports", []))
+        if not self.options.get("dns"):
+            self.options = {**self.options, "responder": [user_mode.NAME_SERVERS[self.user_mode]]}
 
     def prepare(self, entry: Entry, hostname: str) -> None:
         """Lease addresses and ports, and write the files that depend on them. Raises NetworkError, StateError."""
@@ -94,7 +113,12 @@ class Networking:
             record.endpoint = _legacy(self.endpoints[0])
 
     def connect(self, pid: int) -> None:
-        """Make every endpoint in the network namespace of a process. Raises NetworkError."""
+        """Make every endpoint in the network namespace of a process. Raises NetworkError, Unsupported."""
+        if self.user_mode:
+            from capsule.network import user_mode
+
+            user_mode.start(f"{self.networks.root}/{self.container_id}", self.container_id, self.user_mode, self.ports,
+                            pid, self.namespace_fds)
         if self.endpoints:
             netns_fd = _open_netns(pid)
             try:
@@ -119,10 +143,19 @@ def plan(container, options: dict) -> Networking:
         exposed = container.config.annotations.get(surroundings.EXPOSED_PORTS, "").split(",")
         options = {**options, "ports": ports.with_exposed(options.get("ports", []), [text for text in exposed if text])}
     networking = Networking(container.root, container.id, options)
+    if networking.user_mode:
+        _check_root(networking.user_mode, container.config.uid_mappings)
     changed = networking.change(container.config.raw, find_pid=lambda id: _pid_of(container.store, id))
     container.replace_config(load_config(changed))
     networking.check()
     return networking
+
+
+def _check_root(kind: str, mappings: list[tuple[int, int, int]]) -> None:
+    """Refuse a root other than the caller: it could not reach our files for /etc, nor may we bind them for it."""
+    uid = posix.geteuid()
+    if mappings and not any([inside == 0 and outside == uid for inside, outside, _ in mappings]):
+        raise Unsupported("network", kind, f"the container's root must be uid {uid} of the host (linux.uidMappings)")
 
 
 def _legacy(endpoint: dict) -> dict:

@@ -104,7 +104,8 @@ class ParentChildProcess(ParentProcess):
     """
 
     __slots__ = ("clone", "config", "start_hook", "initialize", "initializer_type", "id_maps", "patient", "stage_pid",
-                 "channel_fd", "signal_fd", "stage_pidfd", "deferred", "awaits_tail", "exit_status")
+                 "channel_fd", "signal_fd", "stage_pidfd", "deferred", "namespace_fds", "awaits_tail",
+                 "exit_status")
 
     def __init__(self, clone: tuple, config, start_hook: StartHook, *, initialize, initializer_type: str,
                  id_maps=None, patient: bool = False) -> None:
@@ -121,6 +122,7 @@ class ParentChildProcess(ParentProcess):
         self.signal_fd = -1
         self.stage_pidfd = -1  # of an S2 that the tail is cloned from: its death alone closes nothing
         self.deferred: list[tuple] = []  # messages of a process whose pid its maker has not told yet
+        self.namespace_fds: list[int] = []  # network and user namespace, where hooks need more than their pid
         self.awaits_tail = False  # the tail will be a clone of S2, whose pid TAIL tells
         self.exit_status: int | None = None  # once it was waited for
 
@@ -221,7 +223,10 @@ class ParentChildProcess(ParentProcess):
             self.start_hook.staged(self)
             return self._answer_deferred()
         elif kind == messages.HOOKS:
+            self.namespace_fds = fds
             self.start_hook.hooks(self)
+            for fd in fds:
+                posix.close(fd)
             messages.send(self.channel_fd, messages.ACK, messages.word(self.pid))
         elif kind == messages.CONSOLE:
             self.start_hook.console(fds[0])

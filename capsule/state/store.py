@@ -27,6 +27,7 @@ JOURNAL = "journal"
 START_SOCKET = "start.sock"
 GUARD = "guard"
 NOTIFY = "notify"  # a directory: bind-mounted into a container whose supervisor gave us a NOTIFY_SOCKET
+USER_NETWORK = "user-network"  # the data file of the attendant that watches pasta or slirp4netns
 ATTACHED = "attached"  # there since a container that ran was connected to a network
 END = "end.json"  # how a container ended that is kept; its relay writes it
 ROOT = "root"  # while a container is made: an overlay covers it in the container's own mount namespace

@@ -120,6 +120,15 @@ def _real_time() -> str:
     return ""
 
 
+def _tun() -> str:
+    """Open the device that makes tap interfaces; a node of any mode is no proof that the kernel has it."""
+    try:
+        os.close(os.open("/dev/net/tun", os.O_RDWR))
+    except OSError as error:
+        return f"/dev/net/tun: {error.strerror} (modprobe tun)"
+    return ""
+
+
 def _systemd() -> str:
     """Return "" where systemd is the machine's PID 1, or can be that of a pid namespace (helpers/systemd_box.py)."""
     if os.path.isdir("/run/systemd/system"):
@@ -165,6 +174,9 @@ PROBES: dict[str, Callable[[], str]] = {
     "devbpf": _device_program,
     "realtime": _real_time,
     "overlay": lambda: _runs("grep", "-qw", "overlay", "/proc/filesystems"),
+    "pasta": lambda: _program("pasta", "passt"),
+    "slirp4netns": lambda: _program("slirp4netns", "slirp4netns"),
+    "tun": _tun,
     "uidmap": lambda: _program("newuidmap", "uidmap"),
     "systemd": _systemd,
     "userns": lambda: _runs("unshare", "--user", "--map-root-user", "true"),

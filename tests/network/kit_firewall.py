@@ -20,11 +20,13 @@ AGENT = Path(__file__).resolve().with_name("agent.py")
 class Space:
     """A network namespace and the agent in it: every command of agent.py is a method."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, netns: str = "") -> None:
+        """A new one, or that of a path."""
         self.name = name
         # A mount namespace too: sysfs shows the devices of the namespace in which it was mounted.
+        entry = ["nsenter", f"--net={netns}"] if netns else ["unshare", "--net", "--mount"]
         self.process = subprocess.Popen(
-            ["unshare", "--net", "--mount", sys.executable, str(AGENT)], stdin=subprocess.PIPE,
+            [*entry, sys.executable, str(AGENT)], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, text=True, cwd=ROOT,
             env={"PYTHONPATH": str(ROOT), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
         self.pid = self._answer()["pid"]

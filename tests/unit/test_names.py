@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from capsule.errors import NetworkError, Unsupported
+from capsule.errors import NetworkError
 from capsule.network import attachment, names
 
 
@@ -125,6 +125,8 @@ def test_the_stub_of_systemd_resolved_is_recognised(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["pasta", "slirp4netns"])
-def test_user_mode_networking_is_refused_by_its_name(word: str) -> None:
-    with pytest.raises(Unsupported, match=f"network {word}: user-mode networking is not built yet"):
-        attachment.parse([word], ip=[], mac="", aliases=[])
+def test_user_mode_networking_stands_alone(word: str) -> None:
+    found = attachment.parse([word], ip=[], mac="", aliases=[])
+    assert found is not None and (found.kind, found.requests) == (word, [])
+    with pytest.raises(NetworkError, match="no second network"):
+        attachment.parse([word, "web"], ip=[], mac="", aliases=[])

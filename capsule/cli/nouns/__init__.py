@@ -14,7 +14,7 @@ NOUNS: tuple[str, ...] = ("image", "network", "volume", "system")
 ENGINE: tuple[str, ...] = ("sandbox", "life", "containers", "making", "port")
 LINKED: frozenset[str] = frozenset({
     "image run", "network connect", "network disconnect", "sandbox", "_sandbox",
-    "logs", "stop", "restart", "wait", "rm",
+    "logs", "stop", "restart", "wait", "rm", "port",
 })
 
 
