@@ -9,8 +9,7 @@ import os
 
 import pytest
 from helpers import process, stops
-from helpers.requires import requires, variant
-from helpers.runtime import Runtime
+from helpers.requires import requires
 from helpers.wait import wait_until
 
 pytestmark = requires("root", "stop", "busybox", "gcc", "cgroup1")
@@ -21,13 +20,6 @@ PTRACE = "CAP_SYS_PTRACE"
 @pytest.fixture
 def box(bundle):
     return bundle(["/payload", "pause"]).capabilities(PTRACE)
-
-
-@pytest.fixture
-def stopping(capsule, workdir):
-    """Give the build with stop points on the ordinary build's state root."""
-    (workdir / "stops").mkdir()
-    return Runtime([str(variant("stop"))], capsule.root, workdir / "stops")
 
 
 def stop_exec(stopping, box, name, *flags):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from helpers import process, stops
-from helpers.requires import requires, variant
-from helpers.runtime import FAILS, Runtime
+from helpers.requires import requires
+from helpers.runtime import FAILS
 from helpers.wait import wait_until
 
 pytestmark = requires("root", "stop", "busybox", "gcc")
@@ -14,15 +14,6 @@ pytestmark = requires("root", "stop", "busybox", "gcc")
 # and test_verbs_stuck.py (r-froze).
 NAMES = [name for name in stops.names() if not name.startswith(("net-", "apply-", "engine-", "volume-", "r-froze"))]
 VERBS = ["create", "run", "start", "exec", "delete"]
-
-
-@pytest.fixture
-def stopping(workdir, leaks):
-    """Give the build with stop points, on the state root that the ordinary build has."""
-    (workdir / "stops").mkdir()
-    runtime = Runtime([str(variant("stop"))], workdir / "state", workdir / "stops")
-    yield runtime
-    runtime.clean()
 
 
 def words(runtime, box, verb):

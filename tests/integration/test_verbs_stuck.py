@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 from helpers import process, stops
-from helpers.requires import requires, variant
-from helpers.runtime import FAILS, Runtime, one_line
+from helpers.requires import requires
+from helpers.runtime import FAILS, one_line
 from helpers.wait import wait_until
 
 pytestmark = requires("root", "stop", "busybox", "gcc", "cgroup1")
@@ -26,13 +26,6 @@ PTRACE = "CAP_SYS_PTRACE"
 @pytest.fixture
 def box(bundle):
     return bundle(["/payload", "pause"]).capabilities(PTRACE)
-
-
-@pytest.fixture
-def stopping(capsule, workdir):
-    """Give the build with stop points on the ordinary build's state root."""
-    (workdir / "stops").mkdir()
-    return Runtime([str(variant("stop"))], capsule.root, workdir / "stops")
 
 
 def stop_exec(stopping, box, name):

@@ -1,0 +1,19 @@
+"""What the tests of single verbs share beyond tests/conftest.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers.requires import variant
+from helpers.runtime import Runtime
+
+
+@pytest.fixture
+def stopping(workdir: Path, leaks: object) -> Iterator[Runtime]:
+    """Give the build with stop points, on the state root that the ordinary build has."""
+    (workdir / "stops").mkdir()
+    runtime = Runtime([str(variant("stop"))], workdir / "state", workdir / "stops")
+    yield runtime
+    runtime.clean()
