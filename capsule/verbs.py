@@ -261,9 +261,10 @@ def settle(root: str, id: str) -> bool:
     except StateError:
         return False
     try:
-        if not guard.is_at_work(container.entry) or not container.entry.try_lock():
+        entry = container.entry
+        if entry is None or not guard.is_at_work(entry) or not entry.try_lock():
             return False
-        left = guard.is_at_work(container.entry)
+        left = guard.is_at_work(entry)
         container.settle()
         return left
     except NotFound:

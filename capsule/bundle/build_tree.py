@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from capsule._ext import openbeneath
 from capsule.bundle.volumes import merged
 from capsule.errors import ImageError
-from capsule.image import ignoring, layertar
+from capsule.image import ignoring, layertar, patterns
 from capsule.linux import trees
 
 _CHUNK = 1 << 20
@@ -78,8 +78,8 @@ class Context:
         found = [""]
         for part in parts:
             if any(char in part for char in _WILD):
-                wanted = ignoring.component(part)
-                found = [f"{base}/{name}" for base in found for name in self._names(base) if wanted.fullmatch(name)]
+                wanted = patterns.Name(part)
+                found = [f"{base}/{name}" for base in found for name in self._names(base) if wanted.fits(name)]
             else:
                 found = [f"{base}/{part}" for base in found]
         found = [path.lstrip("/") for path in found]
@@ -137,26 +137,39 @@ class Context:
             os.close(fd)
 
     def digest(self, path: str) -> str:
-        """Return what tells whether a source has changed: names, kinds, modes, contents; not times, not owners."""
-        found = hashlib.sha256()
+        """Return what Account says of a source, without copying it. Raises OSError, ImageError."""
+        found = Account()
         if not self.is_directory(path):
             fd = self.open_file(path)
             with open(fd, "rb", buffering=0) as file:
-                found.update(_tell("", os.fstat(fd), _hash(file)))
-            return found.hexdigest()
+                found.add("", os.fstat(fd), _hash(file))
+            return found.digest()
         for inner, directory_fd, name, info in self.below(path):
-            content = ""
-            if stat.S_ISLNK(info.st_mode):
-                content = os.readlink(name, dir_fd=directory_fd)
-            elif stat.S_ISREG(info.st_mode):
-                with open(trees.open_listed(name, directory_fd, info), "rb", buffering=0) as file:
-                    content = _hash(file)
-            found.update(_tell(inner, info, content))
-        return found.hexdigest()
+            if stat.S_ISREG(info.st_mode):
+                fd = trees.open_listed(name, directory_fd, info)
+                with open(fd, "rb", buffering=0) as file:
+                    found.add(inner, os.fstat(fd), _hash(file))
+            else:
+                found.add(inner, info, os.readlink(name, dir_fd=directory_fd) if stat.S_ISLNK(info.st_mode) else "")
+        return found.digest()
 
 
-def _tell(path: str, info: os.stat_result, content: str) -> bytes:
-    return f"{path}\0{info.st_mode:o}\0{info.st_rdev}\0{content}\0\0".encode("utf-8", "surrogateescape")
+class Account:
+    """Tells whether a source has changed: names, kinds, modes, contents; not times, not owners.
+
+    A source may change at any time: what counts for the cache is what was read while it was copied.
+    """
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def add(self, path: str, info: os.stat_result, content: str) -> None:
+        """Add a file. content: of a regular one the digest, of a link the text, of others ""."""
+        line = f"{path}\0{info.st_mode:o}\0{info.st_rdev}\0{content}\0\0"
+        self._hash.update(line.encode("utf-8", "surrogateescape"))
+
+    def digest(self) -> str:
+        return self._hash.hexdigest()
 
 
 def _hash(file) -> str:
@@ -167,12 +180,16 @@ def _hash(file) -> str:
 
 
 class Copier:
-    """Copies into a tree. owner: of what is copied, None keeps the source's; mode: of all, None keeps it too."""
+    """Copies into a tree. owner: of what is copied, None keeps the source's; mode: of all, None keeps it too.
+
+    account: of what was copied since it was last replaced.
+    """
 
     def __init__(self, root_fd: int, owner: tuple[int, int] | None, mode: int | None = None) -> None:
         self.root_fd = root_fd
         self.owner = owner
         self.mode = mode
+        self.account = Account()
         self._times: list[tuple[str, int]] = []
 
     def is_directory(self, path: str) -> bool:
@@ -205,8 +222,9 @@ class Copier:
         for path, directory_fd, name, info in entries:
             if stat.S_ISDIR(info.st_mode):
                 self.directory(f"{target}/{path}", info)
+                self.account.add(path, info, "")
             else:
-                self._entry(f"{target}/{path}", directory_fd, name, info)
+                self._entry(path, f"{target}/{path}", directory_fd, name, info)
         for path, time in reversed(self._times):
             fd = openbeneath.open_in_root(self.root_fd, path, os.O_RDONLY | openbeneath.O_DIRECTORY)
             try:
@@ -220,7 +238,7 @@ class Copier:
         parent_fd, name = self._parent(target)
         try:
             self._take_away(parent_fd, name, target)
-            self._write(source_fd, parent_fd, name)
+            self._write("", source_fd, parent_fd, name)
         finally:
             os.close(parent_fd)
 
@@ -228,8 +246,9 @@ class Copier:
         directory, _, name = target.rpartition("/")
         return openbeneath.ensure_dir(self.root_fd, directory or "/", 0o755)[0], name
 
-    def _entry(self, target: str, directory_fd: int, name: str, info: os.stat_result) -> None:
+    def _entry(self, path: str, target: str, directory_fd: int, name: str, info: os.stat_result) -> None:
         if stat.S_ISSOCK(info.st_mode):
+            self.account.add(path, info, "")
             return
         parent_fd, last = self._parent(target)
         try:
@@ -237,12 +256,14 @@ class Copier:
             if stat.S_ISREG(info.st_mode):
                 source_fd = trees.open_listed(name, directory_fd, info)
                 try:
-                    self._write(source_fd, parent_fd, last)
+                    self._write(path, source_fd, parent_fd, last)
                 finally:
                     os.close(source_fd)
                 return
+            content = ""
             if stat.S_ISLNK(info.st_mode):
-                os.symlink(os.readlink(name, dir_fd=directory_fd), last, dir_fd=parent_fd)
+                content = os.readlink(name, dir_fd=directory_fd)
+                os.symlink(content, last, dir_fd=parent_fd)
             elif stat.S_ISFIFO(info.st_mode):
                 os.mkfifo(last, 0o600, dir_fd=parent_fd)
                 os.chmod(last, stat.S_IMODE(info.st_mode), dir_fd=parent_fd)
@@ -251,6 +272,7 @@ class Copier:
             uid, gid = self.owner or (info.st_uid, info.st_gid)
             os.chown(last, uid, gid, dir_fd=parent_fd, follow_symlinks=False)
             os.utime(last, ns=(info.st_mtime_ns, info.st_mtime_ns), dir_fd=parent_fd, follow_symlinks=False)
+            self.account.add(path, info, content)
         finally:
             os.close(parent_fd)
 
@@ -266,11 +288,13 @@ class Copier:
         uid, gid = self.owner or ((info.st_uid, info.st_gid) if info is not None else (0, 0))
         os.fchown(fd, uid, gid)
 
-    def _write(self, source_fd: int, parent_fd: int, name: str) -> None:
+    def _write(self, path: str, source_fd: int, parent_fd: int, name: str) -> None:
         info = os.fstat(source_fd)
+        content = hashlib.sha256()
         fd = os.open(name, _NEW, 0o600, dir_fd=parent_fd)
         try:
             while data := os.read(source_fd, _CHUNK):
+                content.update(data)
                 rest = memoryview(data)
                 while rest:
                     rest = rest[os.write(fd, rest) :]
@@ -280,5 +304,6 @@ class Copier:
                     os.setxattr(fd, key, os.getxattr(source_fd, key))
             os.fchmod(fd, stat.S_IMODE(info.st_mode) if self.mode is None else self.mode)
             os.utime(fd, ns=(info.st_mtime_ns, info.st_mtime_ns))
+            self.account.add(path, info, content.hexdigest())
         finally:
             os.close(fd)

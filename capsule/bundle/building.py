@@ -11,11 +11,12 @@ import copy
 import os
 from collections.abc import Callable
 
-from capsule.bundle import build_words
+from capsule._ext import proc
+from capsule.bundle import build_copy, build_words
 from capsule.bundle.build_run import NETWORKS, Runner
 from capsule.bundle.build_tree import Context, Copier, Tree
 from capsule.errors import ImageError, Unsupported
-from capsule.image import cache, instructions, layers, names, words
+from capsule.image import cache, dockerfile, healthcheck, instructions, names, words
 from capsule.image.adopt import Builder, compose
 from capsule.image.dockerfile import Dockerfile, Instruction
 from capsule.image.importing import new_config, now
@@ -140,8 +141,9 @@ class Build:
     def _build_stage(self, index: int) -> Stage:
         parsed = self.file.stages[index]
         stage = self._begin(index)
-        total = len(parsed.instructions)
-        for number, instruction in enumerate(parsed.instructions, 1):
+        todo = [*self._triggers(stage, parsed.line), *parsed.instructions]
+        total = len(todo)
+        for number, instruction in enumerate(todo, 1):
             self.progress.line(f"step {number}/{total}: {instruction}"[:200])
             try:
                 self._perform(stage, index, instruction)
@@ -177,6 +179,13 @@ class Build:
         stage.config.setdefault("history", [])
         stage.config.setdefault("created", now())
         return stage
+
+    def _triggers(self, stage: Stage, line: int) -> list[Instruction]:
+        """Return what the base image wants done first, by ONBUILD; what is made of it wants it no more."""
+        found = stage.inner.pop("OnBuild", None) or []
+        if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+            raise ImageError(f"build line {line}", "FROM", "the image's OnBuild is no list of instructions")
+        return [dockerfile.trigger(line, text) for text in found]
 
     def _image(self, name: str, line: int) -> Image:
         try:
@@ -223,6 +232,12 @@ class Build:
                     inner.setdefault("Labels", {})[name] = value
         elif one.word == "SHELL":
             inner["Shell"] = instructions.json_words(one.rest, str(one))
+        elif one.word == "HEALTHCHECK":
+            inner["Healthcheck"] = healthcheck.parse(one.flags, one.rest)
+        elif one.word == "ONBUILD":
+            inner.setdefault("OnBuild", []).append(one.rest)
+        elif one.word == "MAINTAINER":
+            stage.config["author"] = one.rest
         elif one.word in ("CMD", "ENTRYPOINT"):
             inner["Cmd" if one.word == "CMD" else "Entrypoint"] = build_words.command(one.rest, inner)
             if one.word == "CMD":
@@ -236,8 +251,8 @@ class Build:
 
     # -- steps that make layers ------------------------------------------------------------------------------
 
-    def _layer(self, stage: Stage, text: str, key: str, make: Callable[[Tree], None]) -> None:
-        """Take a step's layer from the cache, or make it."""
+    def _layer(self, stage: Stage, text: str, key: str, make: Callable[[Tree], str | None]) -> None:
+        """Take a step's layer from the cache, or make it; `make` may return another key by which it is kept."""
         known = cache.find(self.store.root, key) if self.wish.use_cache else None
         if known is not None:
             self.progress.line("  as before")
@@ -245,9 +260,9 @@ class Build:
                 stage.builder.layers.append(known["layer"])
             _history(stage, text, known["created"], empty=known["layer"] is None)
             return
-        self._trees += 1
-        tree = Tree(f"{self.staging.path}/step-{self._trees}", stage.builder.directories())
-        make(tree)
+        tree = Tree(self._place(), stage.builder.directories())
+        key = make(tree) or key
+        proc.stop_point("engine-step-made")
         layer = None
         if tree.is_changed:
             fd = os.open(tree.upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -257,7 +272,9 @@ class Build:
             finally:
                 os.close(fd)
         created = now()
+        proc.stop_point("engine-step-packed")
         cache.keep(self.staging, key, layer, created)
+        proc.stop_point("engine-step-kept")
         _history(stage, text, created, empty=layer is None)
 
     def _run(self, stage: Stage, one: Instruction) -> None:
@@ -284,7 +301,7 @@ class Build:
         self._layer(stage, str(one), cache.key_of("WORKDIR", stage.chain, path), make)
 
     def _copy(self, stage: Stage, index: int, one: Instruction) -> None:
-        sources, target = self._sources(stage, one)
+        sources, target = build_copy.sources(one, stage.values, self.file.escape)
         source_image, context = self._context_of(stage, index, one)
         try:
             paths = [path for source in sources for path in context.find(source)]
@@ -293,64 +310,30 @@ class Build:
             owner = words.expand(one.flags.get("chown", ""), stage.values, self.file.escape)
             is_directory = target.endswith("/") or len(paths) > 1
             target = build_words.absolute(target, stage.inner.get("WorkingDir") or "/")
-            key = cache.key_of(one.word, stage.chain, told, paths, target, is_directory, mode, owner)
 
-            def make(tree: Tree) -> None:
+            def key_of(contents: str | list[str]) -> str:
+                return cache.key_of(one.word, stage.chain, contents, paths, target, is_directory, mode, owner)
+
+            def make(tree: Tree) -> str:
                 root_fd = tree.open()
                 try:
                     copier = Copier(root_fd, build_words.owner(root_fd, owner), mode)
-                    into = is_directory or copier.is_directory(target)
-                    for path in paths:
-                        self._copy_one(context, path, copier, target, into=into, unpack=one.word == "ADD")
+                    copied = build_copy.copy(context, paths, copier, target, is_directory=is_directory,
+                                             unpack_in=self._place if one.word == "ADD" else None)
                 finally:
                     os.close(root_fd)
+                # They may have changed since we looked: the layer is kept as what it was made of.
+                return key_of(source_image or copied)
 
-            self._layer(stage, str(one), key, make)
+            self._layer(stage, str(one), key_of(told), make)
         finally:
             if context is not self.context:
                 os.close(context.root_fd)
 
-    def _copy_one(self, context: Context, path: str, copier: Copier, target: str, *, into: bool, unpack: bool) -> None:
-        if context.is_directory(path):
-            copier.directory(target)
-            copier.tree(context.below(path), target)
-            return
-        fd = context.open_file(path)
-        try:
-            if unpack and build_words.is_tar(fd):
-                self._unpack(fd, copier, target)
-            else:
-                copier.file(fd, f"{target.rstrip('/')}/{path.rpartition('/')[2]}" if into else target)
-        finally:
-            os.close(fd)
-
-    def _unpack(self, fd: int, copier: Copier, target: str) -> None:
-        """Unpack a tar as a layer is unpacked, apart, then copy it: nothing in it reaches further than a layer may."""
+    def _place(self) -> str:
+        """Return a path in the staging area that nothing has."""
         self._trees += 1
-        place = f"{self.staging.path}/step-{self._trees}"
-        os.mkdir(place, 0o700)
-        os.lseek(fd, 0, os.SEEK_SET)
-        with open(os.dup(fd), "rb", buffering=0) as file:
-            layers.take(file, place)
-        place_fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            copier.directory(target)
-            keeps = Copier(copier.root_fd, None if copier.owner == (0, 0) else copier.owner, copier.mode)
-            keeps.tree(Context(place_fd).below(""), target)
-        finally:
-            os.close(place_fd)
-
-    def _sources(self, stage: Stage, one: Instruction) -> tuple[list[str], str]:
-        if one.rest.startswith("["):
-            found = [words.expand(word, stage.values, self.file.escape)
-                     for word in instructions.json_words(one.rest, str(one))]
-        else:
-            found = words.split(one.rest, stage.values, self.file.escape)
-        if len(found) < 2:
-            raise ImageError("copy", "", "expected SOURCE... TARGET")
-        if one.word == "ADD" and any("://" in word or word.startswith("git@") for word in found[:-1]):
-            raise Unsupported("add", found[0], "fetching is not built; fetch it first, or in a RUN")
-        return found[:-1], found[-1]
+        return f"{self.staging.path}/step-{self._trees}"
 
     def _context_of(self, stage: Stage, index: int, one: Instruction) -> tuple[str, Context]:
         """Return ("" or what tells an image's content, the context) of a COPY."""
@@ -366,8 +349,7 @@ class Build:
                 raise Unsupported("copy", "--from=host", "this machine's own files are never part of an image")
             found = self._image(word, one.line)
             chain, directories = found.record["layers"][-1]["chain"] if found.layers else "", found.layers
-        self._trees += 1
-        tree = Tree(f"{self.staging.path}/step-{self._trees}", directories)
+        tree = Tree(self._place(), directories)
         return f"image {chain}", Context(tree.look())
 
 

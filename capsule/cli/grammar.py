@@ -222,7 +222,7 @@ HIDDEN_COMMANDS = (
     ("_monitor", "cmd_image_monitor", (4, 4), False, "<store> <containers> <id> <fd>", "run and look after it", ()),
     ("_ended", "cmd_image_ended", (3, 3), False, "<store> <containers> <id>", "clean up after a run", ()),
     ("_health", "cmd_image_health", (3, 3), False, "<store> <containers> <id>", "look after a container's health", ()),
-    ("_step", "cmd_image_step", (2, 2), False, "<id> <file>", "run one step of a build", ()),
+    ("_step", "cmd_image_step", (3, 3), False, "<id> <file> <lock>", "run one step of a build", ()),
 )
 
 

@@ -20,6 +20,7 @@ _HEALTH_KEYS = (("health_interval", "interval_ms", "Interval", 30_000, 1000),
                 ("health_timeout", "timeout_ms", "Timeout", 30_000, 1000),
                 ("health_start_period", "start_period_ms", "StartPeriod", 0, 0))
 _MS = 1_000_000
+_SHELL = ["/bin/sh", "-c"]
 _TIME_MAX_MS = 1 << 31
 
 
@@ -37,7 +38,7 @@ def fill(record: Record, options: dict, image: dict) -> None:
         raise CapsuleError(_COMMAND, f"stop signal {record.stop_signal}", err.cause or str(err)) from err
     if options["stop_timeout"]:
         record.stop_timeout = seconds("--stop-timeout", options["stop_timeout"])
-    record.health = _health(options, image.get("Healthcheck") or {})
+    record.health = _health(options, image.get("Healthcheck") or {}, image.get("Shell") or _SHELL)
     if not record.detached:
         for key in ("restart", "health_cmd", "log_driver", "log_opt"):
             if options[key]:
@@ -99,9 +100,9 @@ def _files(text: str, value: str) -> int:
     return int(value)
 
 
-def _health(options: dict, of_image: dict) -> dict:
+def _health(options: dict, of_image: dict, shell: list[str]) -> dict:
     """Return Record.health. The image's words are those of docker's configuration; times in nanoseconds."""
-    command = _health_command(options["health_cmd"], of_image.get("Test") or [])
+    command = _health_command(options["health_cmd"], of_image.get("Test") or [], shell)
     if not command:
         for key in _HEALTH:
             if options[key]:
@@ -121,11 +122,11 @@ def _health(options: dict, of_image: dict) -> dict:
     return found
 
 
-def _health_command(text: str, of_image: list[str]) -> list[str]:
+def _health_command(text: str, of_image: list[str], shell: list[str]) -> list[str]:
     if text == "none":
         return []
     if text:
-        return ["/bin/sh", "-c", text]
+        return [*_SHELL, text]
     if of_image[:1] == ["CMD-SHELL"] and len(of_image) > 1:
-        return ["/bin/sh", "-c", of_image[1]]
+        return [*shell, of_image[1]]
     return of_image[1:] if of_image[:1] == ["CMD"] else []

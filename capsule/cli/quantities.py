@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from capsule.errors import CapsuleError
+from capsule.linux import durations
 
 _DIGITS = "0123456789"
 _FACTORS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 _U64_MAX = (1 << 64) - 1
 _I64_MAX = (1 << 63) - 1
-_UNITS_NS = {"ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 1_000_000, "s": 1_000_000_000,
-             "m": 60_000_000_000, "h": 3_600_000_000_000}
 
 
 def size(option: str, text: str) -> int:
@@ -68,22 +67,10 @@ def duration_ns(option: str, text: str) -> int:
 
     Raises CapsuleError.
     """
-    if text == "0":
-        return 0
-    total = 0
-    rest = text
-    while rest:
-        number = rest[: len(rest) - len(rest.lstrip(_DIGITS + "."))]
-        rest = rest[len(number) :]
-        unit = rest[: len(rest) - len(rest.lstrip("nuµμmsh"))]
-        rest = rest[len(unit) :]
-        whole, _, fraction = number.partition(".")
-        if unit not in _UNITS_NS or not _is_digits(whole + fraction):
-            raise _invalid_duration(option, text)
-        total += int(whole + fraction) * _UNITS_NS[unit] // _scale(fraction)
-    if not text or total > _I64_MAX:
-        raise _invalid_duration(option, text)
-    return total
+    found = durations.nanoseconds(text)
+    if found is None:
+        raise CapsuleError(f"invalid value for {option}", "", f"expected a duration such as 5s or 100ms, got {text!r}")
+    return found
 
 
 def _is_digits(text: str) -> bool:
@@ -97,7 +84,3 @@ def _scale(fraction: str) -> int:
 
 def _invalid_size(option: str, text: str) -> CapsuleError:
     return CapsuleError(f"invalid value for {option}", "", f"invalid size: '{text}'")
-
-
-def _invalid_duration(option: str, text: str) -> CapsuleError:
-    return CapsuleError(f"invalid value for {option}", "", f"expected a duration such as 5s or 100ms, got {text!r}")

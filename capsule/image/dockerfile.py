@@ -6,12 +6,15 @@ import re
 from dataclasses import dataclass, field
 
 from capsule.errors import ImageError, Unsupported
+from capsule.image import healthcheck
 from capsule.image.documents import SIZE_MAX
 
 WORDS = ("FROM", "RUN", "COPY", "ADD", "ENV", "WORKDIR", "USER", "ENTRYPOINT", "CMD", "LABEL", "EXPOSE", "VOLUME",
-         "ARG", "STOPSIGNAL", "SHELL")
+         "ARG", "STOPSIGNAL", "SHELL", "HEALTHCHECK", "ONBUILD", "MAINTAINER")
 #: Options that an instruction may have; others are refused.
-FLAGS = {"COPY": ("from", "chown", "chmod"), "ADD": ("chown", "chmod"), "FROM": (), "RUN": ()}
+FLAGS = {"COPY": ("from", "chown", "chmod"), "ADD": ("chown", "chmod"), "FROM": (), "RUN": (),
+         "HEALTHCHECK": healthcheck.FLAGS}
+_NO_TRIGGER = ("FROM", "ONBUILD", "MAINTAINER")
 _DIRECTIVE = re.compile(r"#\s*(\w+)\s*=\s*(.+?)\s*$")
 _FLAG = re.compile(r"--([a-z-]+)(?:=(\S*))?(?:\s+|$)")
 _HEREDOC = re.compile(r"<<-?[\"']?[A-Za-z_]\w*")
@@ -127,7 +130,26 @@ def _instruction(number: int, text: str) -> Instruction:
             known = ", ".join(f"--{name}" for name in FLAGS[word]) or "none"
             raise Unsupported(f"build line {number}", f"{word} --{found[1]}", f"is not built; its options are {known}")
         flags[found[1]], rest = found[2], rest[found.end() :]
+    if word == "ONBUILD":
+        trigger(number, rest)
+    elif word == "HEALTHCHECK":
+        _check_health(number, flags, rest)
     return Instruction(word, rest, number, flags)
+
+
+def trigger(number: int, text: str) -> Instruction:
+    """Read what an ONBUILD has done when something is built upon its image. Raises ImageError, Unsupported."""
+    word = text.split(None, 1)[0].upper() if text.strip() else ""
+    if word in _NO_TRIGGER:
+        raise ImageError(f"build line {number}", "ONBUILD", f"{word} cannot be done then")
+    return _instruction(number, text)
+
+
+def _check_health(number: int, flags: dict[str, str], rest: str) -> None:
+    try:
+        healthcheck.parse(flags, rest)
+    except ImageError as err:
+        raise ImageError(f"build line {number}", "HEALTHCHECK", f"{err.subject}: {err.cause}") from err
 
 
 def _stage(found: Instruction, stages: list[Stage]) -> Stage:

@@ -51,3 +51,10 @@ def cli(memory: Path) -> Cli:
 @pytest.fixture
 def store(cli: Cli) -> Store:
     return Store(str(cli.storage))
+
+
+@pytest.fixture
+def kit(cli: Cli, memory: Path):
+    from .builds import Kit
+
+    return Kit(cli, memory)

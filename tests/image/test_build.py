@@ -13,73 +13,16 @@ from pathlib import Path
 import pytest
 from helpers.requires import requires
 
-from capsule.cli import cmd_image_build, front
-from capsule.errors import CapsuleError, ImageError, Unsupported
+from capsule.errors import ImageError, Unsupported
 from capsule.image import cache, dockerfile, ignoring, layertar, words
 from capsule.image.mounting import difference
-from capsule.image.progress import Progress
 from capsule.image.store import Store
 
+from .builds import Kit
 from .conftest import Cli
 from .tars import member, rootfs, tar
 
 pytestmark = requires("root")
-
-
-class Told(Progress):
-    """Keeps what is told."""
-
-    text = ""
-
-    def _write(self, text: str) -> None:
-        self.text += text
-
-
-class Kit:
-    """A context, an image `base` with /etc/passwd, and builds of the one upon the other."""
-
-    def __init__(self, cli: Cli, memory: Path) -> None:
-        self.cli, self.context = cli, memory / "context"
-        self.context.mkdir()
-        passwd = b"root:x:0:0::/:/bin/sh\nweb:x:1000:1001::/:/bin/sh\n"
-        data = tar(member("etc/", b"5", mode=0o755), member("etc/passwd", data=passwd),
-                   member("etc/group", data=b"staff:x:50:\n"), member("way", b"2", link="/etc"))
-        cli("image", "import", "-c", "CMD base", "-", "base", data=data)
-
-    def write(self, **files: str) -> None:
-        for name, text in files.items():
-            path = self.context / name.replace("__", "/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-
-    def build(self, text: str, *flags: str, rc: int = 0) -> str:
-        """Build in this process, which is quicker; `told` is what the call says."""
-        (self.context / "Dockerfile").write_text(text)
-        words = ["--root", str(self.cli.root), "image", "build", *flags, str(self.context)]
-        invocation = front.parse("capsule", words)
-        assert not isinstance(invocation, int)
-        progress = Told(quiet=invocation.options["quiet"])
-        try:
-            image = cmd_image_build.build(invocation, progress)
-        except CapsuleError as err:
-            self.told = str(err)
-            assert rc, err
-            return ""
-        self.told = progress.text
-        assert not rc
-        return image.id
-
-    def files(self, store: Store, id: str) -> dict[str, Path]:
-        """Return path in the image → its file in the topmost layer that has it."""
-        found: dict[str, Path] = {}
-        for layer in store.find(id).layers:
-            found.update({str(path.relative_to(layer)): path for path in Path(layer).rglob("*")})
-        return found
-
-
-@pytest.fixture
-def kit(cli: Cli, memory: Path) -> Kit:
-    return Kit(cli, memory)
 
 
 def test_words_are_split_before_variables_are_put_in() -> None:
@@ -93,8 +36,12 @@ def test_words_are_split_before_variables_are_put_in() -> None:
 
 @pytest.mark.parametrize(("text", "message"), [
     ("", "it has no FROM"), ("RUN x", "line 1 RUN: only ARG"),
-    ("FROM x\n\nHEALTHCHECK x", "line 3 HEALTHCHECK: is not built"),
-    ("FROM x\nONBUILD RUN x", "line 2 ONBUILD"), ("FROM x\n# c\nRUN \\\n <<EOF\nx\nEOF", "line 3 RUN: here-documents"),
+    ("FROM x\n\nCOFFEE x", "line 3 COFFEE: is not built"),
+    ("FROM x\nHEALTHCHECK x", "line 2 HEALTHCHECK: .*expected CMD"),
+    ("FROM x\nHEALTHCHECK --interval=1us CMD x", "of 1ms at least"), ("FROM x\nHEALTHCHECK NONE x", "nothing else"),
+    ("FROM x\nHEALTHCHECK --retries=x CMD y", "expected a number"), ("FROM x\nONBUILD FROM y", "FROM cannot be done"),
+    ("FROM x\nONBUILD ONBUILD RUN x", "ONBUILD cannot"), ("FROM x\nONBUILD COFFEE x", "line 2 COFFEE"),
+    ("FROM x\n# c\nRUN \\\n <<EOF\nx\nEOF", "line 3 RUN: here-documents"),
     ("FROM x\nCOPY --link a b", "line 2 COPY --link: is not built"), ("FROM x y", "expected FROM IMAGE"),
     ("FROM --platform=linux/arm64 x", "line 1 FROM --platform"), ("FROM x AS a\nFROM y AS a", "line 2 AS a"),
     ("FROM x\nENV", "line 2 ENV: it lacks"), ("FROM x\nRUN --mount=type=cache,target=/x true", "line 2 RUN --mount"),

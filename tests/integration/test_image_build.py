@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from helpers import process
 from helpers.bundle import APPLETS
 from helpers.requires import requires
 from helpers.runtime import FAILS, one_line
+from helpers.wait import wait_until
 
 pytestmark = requires("root", "runtime", "busybox")
 
@@ -55,6 +57,24 @@ def test_a_run_that_fails_is_told_by_its_line(build, capsule) -> None:
     assert "build line 3 RUN" in one_line(result) and "exit status 3" in result.err
     assert capsule.ids() == [] and capsule.call("image", "list", "-q").out == ""
     assert "is not built" in one_line(build("RUN true", "-q", "--network", "lan", rc=FAILS))
+
+
+def test_a_build_that_is_killed_in_a_run_leaves_what_can_be_removed(build, capsule, tmp_path) -> None:
+    """The step goes on, and keeps what it works on, until somebody ends it."""
+    context = tmp_path / "context"
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY bin /bin\nRUN echo up >&2; exec sleep 600\n")
+    running = capsule.spawn("build", "-t", "app", context)
+    wait_until(lambda: capsule.ids() and capsule.call("state", capsule.ids()[0]).json["status"] == "running", 30,
+               "the step")
+    step, relay = capsule.ids()[0], process.children(running.pid)
+    running.popen.kill()
+    running.wait()
+    assert capsule.call("system", "check", "--fix").out == ""  # it is somebody's
+    capsule.call("delete", "--force", step)
+    wait_until(lambda: process.reap_orphans() or not any(process.is_alive(pid) for pid in relay), 20, "the relay's end")
+    assert "its maker is gone" in capsule.call("system", "check", "--fix").out
+    assert capsule.call("system", "check", "--deep").out == "" and capsule.ids() == []
+    assert build("RUN true", "-t", "app").out
 
 
 def test_a_run_has_the_network_that_is_asked_for(build, capsule) -> None:

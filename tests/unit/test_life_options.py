@@ -23,13 +23,13 @@ def test_a_log_has_limits_unless_they_are_taken_away(words, size, files) -> None
 
 def test_an_image_does_not_have_the_host_look_at_it_without_pause() -> None:
     image = {"Test": ["CMD", "true"], "Interval": 1, "Timeout": 1, "StartPeriod": 1, "Retries": 1}
-    found = life_options._health(NOTHING, image)
+    found = life_options._health(NOTHING, image, [])
     assert (found["interval_ms"], found["timeout_ms"], found["start_period_ms"]) == (1000, 1000, 0)
-    chosen = life_options._health({**NOTHING, "health_interval": "5ms"}, image)
+    chosen = life_options._health({**NOTHING, "health_interval": "5ms"}, image, [])
     assert chosen["interval_ms"] == 5
 
 
 @pytest.mark.parametrize("value", [-1, "1s", None, 0, 1.5])
 def test_what_is_no_time_in_an_image_is_the_usual_one(value) -> None:
-    found = life_options._health(NOTHING, {"Test": ["CMD", "true"], "Interval": value})
+    found = life_options._health(NOTHING, {"Test": ["CMD", "true"], "Interval": value}, [])
     assert found["interval_ms"] == 30_000
