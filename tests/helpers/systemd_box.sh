@@ -48,9 +48,10 @@ else
 	done
 fi
 
-# Units of our own alone: nothing of the machine's starts.
+# Units of our own alone: nothing of the machine's starts, not even what every unit wants by default. Of that,
+# systemd-tmpfiles --remove --boot would empty the machine's own /tmp, of which parts are bound here.
 units=$root/etc/systemd/system
-rm -rf "$units"
+rm -rf "$units" "$root"/usr/lib/systemd/system/*.wants
 mkdir -p "$units"
 cat >"$units/box.target" <<X
 [Unit]
