@@ -50,6 +50,18 @@ struct attend_peer {
 	uint32_t size;
 };
 
+/* Who has one of a limited number of places, and since when; the first member of what is there. */
+struct attend_claim {
+	struct dns_address address;
+	int64_t since; /* 0: nobody */
+};
+
+/*
+ * A place for one more: a free one, or the one that is held longest by the client that holds most,
+ * so that whoever asks without end takes places from itself alone. `size` is that of one place.
+ */
+void *capsule_attend_place(void *places, size_t size, size_t count);
+
 /* Take a descriptor into the loop. NULL when there is no slot left; fd is closed then. */
 struct attend_slot *capsule_attend_watch(int fd, int events, void (*run)(struct attend_slot *, int),
 					 void *owner);

@@ -12,7 +12,8 @@
 #define NAME_PORT 53
 
 struct pending {
-	struct attend_slot *slot; /* NULL: free */
+	struct attend_claim claim;
+	struct attend_slot *slot;
 	int client_fd;
 	struct attend_peer client;
 	uint8_t query[QUERY_MAX];
@@ -21,7 +22,6 @@ struct pending {
 	struct dns_address servers[DNS_SERVERS_MAX];
 	size_t server_count;
 	unsigned int tries;
-	int64_t since;
 };
 
 static struct pending pending[PENDING];
@@ -31,6 +31,7 @@ static void end(struct pending *one)
 {
 	capsule_attend_forget(one->slot);
 	one->slot = NULL;
+	one->claim.since = 0;
 }
 
 static void give_up(struct pending *one)
@@ -46,7 +47,8 @@ static void on_answer(struct attend_slot *slot, int revents);
 /* Ask the next server; when all have been asked often enough, say so. */
 static void ask(struct pending *one)
 {
-	end(one);
+	capsule_attend_forget(one->slot);
+	one->slot = NULL;
 	while (one->tries < ROUNDS * one->server_count) {
 		const struct dns_address *server = &one->servers[one->tries++ % one->server_count];
 		int fd = capsule_attend_connect(server, NAME_PORT, NET_DGRAM);
@@ -93,37 +95,22 @@ static void on_answer(struct attend_slot *slot, int revents)
 	end(one);
 }
 
-/* A free place, or that of who has waited longest: nobody can take all of them for good. */
-static struct pending *place(void)
-{
-	struct pending *oldest = pending;
-
-	for (size_t i = 0; i < PENDING; i++) {
-		if (!pending[i].slot)
-			return &pending[i];
-		if (pending[i].since < oldest->since)
-			oldest = &pending[i];
-	}
-	end(oldest);
-	return oldest;
-}
-
 static void forward(int client_fd, const struct attend_peer *client, const uint8_t *query,
 		    size_t size)
 {
-	struct dns_address address = capsule_attend_address(client);
 	struct pending *one;
 
 	if (size > QUERY_MAX)
 		return;
-	one = place();
+	one = capsule_attend_place(pending, sizeof(*pending), PENDING);
+	end(one);
+	one->claim = (struct attend_claim){ capsule_attend_address(client), capsule_rt_now_ms() };
 	one->client_fd = client_fd;
 	one->client = *client;
 	memcpy(one->query, query, size);
 	one->size = size;
 	one->tries = 0;
-	one->since = capsule_rt_now_ms();
-	one->server_count = capsule_dns_servers(capsule_attend_table(), &address,
+	one->server_count = capsule_dns_servers(capsule_attend_table(), &one->claim.address,
 						capsule_attend_resolv_conf(), one->servers);
 	ask(one);
 }

@@ -72,3 +72,36 @@ void capsule_attend_send(int fd, const void *data, size_t size, const struct att
 	rt6(__NR_sendto, fd, data, size, NET_DONTWAIT | RT_MSG_NOSIGNAL, peer ? &peer->name : NULL,
 	    peer ? peer->size : 0);
 }
+
+static bool is_same(const struct dns_address *one, const struct dns_address *other)
+{
+	return one->length == other->length && !memcmp(one->bytes, other->bytes, one->length);
+}
+
+void *capsule_attend_place(void *places, size_t size, size_t count)
+{
+	struct attend_claim *found = NULL;
+	size_t most = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		struct attend_claim *one = (void *)((char *)places + i * size), *oldest = one;
+		size_t held = 0;
+
+		if (!one->since)
+			return one;
+		for (size_t j = 0; j < count; j++) {
+			struct attend_claim *other = (void *)((char *)places + j * size);
+
+			if (!other->since || !is_same(&one->address, &other->address))
+				continue;
+			held++;
+			if (other->since < oldest->since)
+				oldest = other;
+		}
+		if (held > most) {
+			most = held;
+			found = oldest;
+		}
+	}
+	return found;
+}

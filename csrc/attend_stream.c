@@ -10,14 +10,13 @@
 #define BUFFER (2 + DNS_MESSAGE_MAX)
 
 struct stream {
-	struct attend_slot *client; /* NULL: free */
+	struct attend_claim claim;
+	struct attend_slot *client;
 	struct attend_slot *server;
-	struct dns_address address; /* the client's */
 	uint8_t *query, *answer;    /* BUFFER bytes each, with the length in front */
 	size_t read, taken;	    /* of the query; of the answer, from the server */
 	size_t sent, asked;	    /* of the answer; of the query, to the server */
 	size_t ready;		    /* size of the answer, 0 while there is none */
-	int64_t since;
 };
 
 static struct stream streams[STREAMS];
@@ -27,6 +26,7 @@ static void end(struct stream *one)
 	capsule_attend_forget(one->client);
 	capsule_attend_forget(one->server);
 	one->client = one->server = NULL;
+	one->claim.since = 0;
 }
 
 static size_t length_of(const uint8_t *buffer)
@@ -111,7 +111,7 @@ static void on_server(struct attend_slot *slot, int revents)
 static void forward(struct stream *one)
 {
 	struct dns_address servers[DNS_SERVERS_MAX];
-	size_t count = capsule_dns_servers(capsule_attend_table(), &one->address,
+	size_t count = capsule_dns_servers(capsule_attend_table(), &one->claim.address,
 					   capsule_attend_resolv_conf(), servers);
 
 	one->asked = one->taken = 0;
@@ -136,7 +136,7 @@ static void on_query(struct stream *one)
 {
 	size_t size;
 
-	switch (capsule_dns_answer(capsule_attend_table(), &one->address, one->query + 2,
+	switch (capsule_dns_answer(capsule_attend_table(), &one->claim.address, one->query + 2,
 				   one->read - 2, true, one->answer + 2, DNS_MESSAGE_MAX, &size)) {
 	case DNS_ANSWER:
 		reply(one, size);
@@ -175,20 +175,6 @@ static void on_client(struct attend_slot *slot, int revents)
 		end(one);
 }
 
-static struct stream *place(void)
-{
-	struct stream *oldest = streams;
-
-	for (size_t i = 0; i < STREAMS; i++) {
-		if (!streams[i].client)
-			return &streams[i];
-		if (streams[i].since < oldest->since)
-			oldest = &streams[i];
-	}
-	end(oldest);
-	return oldest;
-}
-
 static void on_connection(struct attend_slot *slot, int revents)
 {
 	struct attend_peer peer;
@@ -197,7 +183,8 @@ static void on_connection(struct attend_slot *slot, int revents)
 
 	if (fd < 0)
 		return;
-	one = place();
+	one = capsule_attend_place(streams, sizeof(*streams), STREAMS);
+	end(one);
 	if (!one->query)
 		one->query = capsule_rt_map(BUFFER);
 	if (!one->answer)
@@ -206,12 +193,12 @@ static void on_connection(struct attend_slot *slot, int revents)
 		rt_close(fd);
 		return;
 	}
-	one->address = capsule_attend_address(&peer);
 	one->read = one->ready = 0;
-	one->since = capsule_rt_now_ms();
 	one->client = capsule_attend_watch(fd, RT_POLLIN, on_client, one);
-	if (one->client)
-		capsule_attend_deadline(one->client, IDLE_MS);
+	if (!one->client)
+		return;
+	one->claim = (struct attend_claim){ capsule_attend_address(&peer), capsule_rt_now_ms() };
+	capsule_attend_deadline(one->client, IDLE_MS);
 }
 
 void capsule_attend_dns_stream(int fd)

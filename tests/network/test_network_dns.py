@@ -242,3 +242,36 @@ def test_a_network_without_names_has_no_responder(world, bundle):
     starter(world, bundle)("--network", "blue")
     assert responder(world, "blue") == 0
     assert world.network("check").out == ""
+
+
+def test_who_floods_takes_places_from_itself_alone(resolving, bundle):
+    """128 queries wait for servers at once, 24 connections are open at once: one client could have had all of them."""
+    world = resolving
+    world.network("create", "one", "--subnet", "10.5.0.0/24")
+    quiet, loud = [starter(world, bundle)("--network", "one") for _ in range(2)]
+    with (socket_at(world.netns, socket.AF_INET, socket.SOCK_DGRAM) as server,
+          socket_at(world.netns_of(quiet), socket.AF_INET, socket.SOCK_DGRAM) as asking,
+          socket_at(world.netns_of(quiet), socket.AF_INET, socket.SOCK_STREAM) as open_one,
+          socket_at(world.netns_of(loud), socket.AF_INET, socket.SOCK_DGRAM) as flooding):
+        for one in (server, asking, open_one):
+            one.settimeout(TIMEOUT)
+        server.bind(("127.0.0.9", 53))
+        asking.connect(("10.5.0.1", 53))
+        asking.send(dns.query("held.example"))
+        held, attendant = server.recvfrom(65535)
+        for number in range(300):
+            flooding.sendto(dns.query(f"lost{number}.example"), ("10.5.0.1", 53))
+            server.recvfrom(65535)
+        server.sendto(dns.reply(held, "192.0.2.9"), attendant)
+        assert dns.parse(asking.recv(65535)).records == ["192.0.2.9"]
+
+        open_one.connect(("10.5.0.1", 53))
+        crowd = [socket_at(world.netns_of(loud), socket.AF_INET, socket.SOCK_STREAM) for _ in range(40)]
+        for one in crowd:
+            one.connect(("10.5.0.1", 53))
+        message = dns.query(quiet.id)
+        assert ask(world.netns_of(loud), quiet.id, tcp=True).records  # by now all of them have been accepted
+        open_one.sendall(struct.pack("!H", len(message)) + message)
+        assert dns.parse(open_one.recv(65535)[2:]).records == [world.addresses(quiet)[0].partition("/")[0]]
+        for one in crowd:
+            one.close()
