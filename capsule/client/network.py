@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from capsule.client.factory import default_root
-from capsule.network import attachment, check, creating, firewall
+from capsule.network import attachment, check, creating
 from capsule.network.ipam import IPAM
 from capsule.network.store import Networks
 from capsule.runtime import networking
@@ -93,10 +93,7 @@ class Network:
 
     def disconnect(self, container: str) -> bool:
         """Disconnect a container; False when it is not connected. Raises NotFound, NetworkError."""
-        try:
-            return networking.detach(self._networks.root, container, self._name)
-        finally:
-            firewall.release()
+        return networking.detach(self._networks.root, container, self._name)
 
     def reload(self) -> None:
         """Make again what a reboot, a removed bridge or a flushed firewall took. Raises NetworkError."""
@@ -104,10 +101,7 @@ class Network:
 
     def delete(self, *, force: bool = False) -> None:
         """Remove it. Raises StateError while it is in use and without `force`, NotFound, NetworkError."""
-        try:
-            creating.remove(self._networks, self._name, force=force)
-        finally:
-            firewall.release()
+        creating.remove(self._networks, self._name, force=force)
 
 
 def _root(root: str | os.PathLike[str]) -> str:

@@ -49,8 +49,14 @@ class BridgeDriver(NetworkDriver):
                 socket.close()
             _refuse_advertisements(record)
         firewall.network_up(record)
+        from capsule.network import firewalld  # where a network is made alone
+
+        firewalld.trust(record)
 
     def delete(self, networks: Networks, record: dict) -> None:
+        from capsule.network import firewalld
+
+        firewalld.forget(record)
         firewall.network_down(record)
         socket = interface.open_socket()
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from capsule.errors import CapsuleError, CorruptRecord
+from capsule.errors import CapsuleError, CorruptRecord, NetworkError
 from capsule.linux import links
 from capsule.network import (
     attendant,
@@ -18,6 +18,7 @@ from capsule.network import (
     driver as drivers,
     endpoint as endpoints,
     firewall,
+    firewalld,
     interface,
     loopback,
     netlink,
@@ -105,7 +106,16 @@ def _check_rules(ruled: list[tuple[dict, list[dict]]], interfaces: dict[str, str
         return []
     again = partial(firewall.repair, ruled, interfaces)
     found = [Finding("", "firewall", problem, again) for problem in firewall.differences(ruled, interfaces)]
-    return found + [Finding("", "firewall", problem, None) for problem in firewall.foreign_drops(ruled)]
+    found += [Finding("", "firewall", problem, None) for problem in firewall.foreign_drops(ruled)]
+    return found + _check_firewalld([record["bridge"] for record, _ in ruled])
+
+
+def _check_firewalld(bridges: list[str]) -> list[Finding]:
+    try:
+        return [Finding("", name, "firewalld does not let it through", partial(firewalld.put, name))
+                for name in firewalld.rejected(bridges)]
+    except NetworkError as err:
+        return [Finding("", "firewall", str(err), None)]
 
 
 def _repair(found: list[Finding]) -> None:

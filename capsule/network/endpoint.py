@@ -18,7 +18,7 @@ import posix
 from capsule import log
 from capsule._ext import proc
 from capsule.errors import CapsuleError, NetworkError
-from capsule.network import driver as drivers, firewall, interface, ports as published
+from capsule.network import driver as drivers, firewall, interface, nft, ports as published
 from capsule.network.ipam import IPAM
 from capsule.network.store import Networks, State
 
@@ -58,7 +58,7 @@ def _lease(networks: Networks, container: str, request: dict, ports: list[dict],
         addresses = IPAM(record["name"], record["subnets"], state.leases).allocate(id, request["ip"])
     has_rules = drivers.find(record["driver"]).has_rules
     if has_rules:
-        firewall.find_nft()
+        nft.find()
     if ports and (not has_rules or record["internal"]):
         cause = "it is internal" if has_rules else f"its driver {record['driver']} cannot"
         raise NetworkError("publish ports", f"of network {record['name']}", cause)
@@ -147,15 +147,21 @@ def _unmake(networks: Networks, record: dict, endpoint: dict, netns_fd: int) -> 
         loopback.down(networks, endpoint)
     proc.stop_point("net-unrule")
     failure: CapsuleError | None = None
-    if driver.has_rules:
-        try:
-            # Programs may be left in the namespace, and the rules guard what they send.
-            driver.silence(endpoint)
-            firewall.endpoint_down(record, endpoint)
-        except CapsuleError as err:
-            failure = err
-    proc.stop_point("net-unlink")
-    driver.disconnect(networks, record, endpoint, netns_fd)
+    socket = None
+    try:
+        if driver.has_rules:
+            try:
+                # Programs may be left in the namespace, and the rules guard what they send.
+                driver.silence(endpoint)
+                socket = firewall.open_socket()
+                firewall.endpoint_down(record, endpoint, socket)
+            except CapsuleError as err:
+                failure = err
+        proc.stop_point("net-unlink")
+        driver.disconnect(networks, record, endpoint, netns_fd)
+    finally:
+        if socket is not None:
+            socket.close()  # last: the link takes as long to go as the kernel makes whoever closes this wait
     proc.stop_point("net-release")
     if failure is not None:
         raise failure

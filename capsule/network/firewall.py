@@ -1,4 +1,4 @@
-"""The firewall of bridge networks: the only caller of nft. One atomic transaction for each change.
+"""The firewall of bridge networks. One atomic transaction for each change.
 
 What the rules are is in ruleset.py; this module puts them into the kernel, takes them out, and reads them back. Our two
 tables are ours alone, and no other table is touched. What a container's coming and going changes is one batch that we
@@ -12,39 +12,21 @@ A record and an endpoint are dicts (docs/networking.md): record {"name", "bridge
 
 from __future__ import annotations
 
-import errno
 import posix
 
 from capsule import log
-from capsule._ext import json, proc
-from capsule.errors import NetworkError, Unsupported
-from capsule.linux import nftables, program
-from capsule.network import address as addresses, batches, conntrack, ruleset as tables
+from capsule._ext import proc
+from capsule.errors import NetworkError
+from capsule.linux import nftables
+from capsule.network import address as addresses, batches, conntrack, forwarding, nft, ruleset as tables
 from capsule.network.ruleset import Element
-
-_PLACES = ("/usr/sbin/nft", "/sbin/nft", "/usr/local/sbin/nft", "/usr/bin/nft")
-_ENVIRONMENT = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]
-_TIMEOUT_MS = 30_000
-_LISTING_MAX = 64 << 20  # bytes of rules that are read back
-
-
-class Refused(NetworkError):
-    """nft said no; nothing has changed. `cause` has its first words."""
-
-
-def find_nft() -> str:
-    """Return the path of nft. Raises Unsupported: to be asked before anything is made."""
-    for path in _PLACES:
-        if posix.access(path, posix.X_OK):
-            return path
-    raise Unsupported("network driver", "bridge", "the program nft is not installed (package nftables)")
 
 
 def network_up(record: dict) -> None:
     """Make the tables what they should be and add a network to them. Idempotent. Raises NetworkError, Unsupported."""
     with _Lock(proc.LOCK_SH):
-        _apply("add network", record["name"], tables.base() + tables.change("add", tables.network_elements(record)))
-        _let_through(record)
+        nft.apply("add network", record["name"], tables.base() + tables.change("add", tables.network_elements(record)))
+        forwarding.let_through(record)
 
 
 def network_down(record: dict) -> None:
@@ -56,7 +38,7 @@ def network_down(record: dict) -> None:
 
 def endpoint_up(record: dict, endpoint: dict) -> None:
     """Let an endpoint send from its addresses, and publish its ports. Idempotent. Raises NetworkError, Unsupported."""
-    socket = _open_socket()
+    socket = open_socket()
     try:
         with _Lock(proc.LOCK_SH):
             if not _commit(socket, batches.up(record, endpoint)):
@@ -73,27 +55,31 @@ def _add_endpoint(record: dict, endpoint: dict) -> None:
     elements = tables.endpoint_elements(record, endpoint)
     commands = tables.endpoint_chains(endpoint) + tables.change("add", elements)
     try:
-        _apply("connect", endpoint["host_interface"], commands)
-    except Refused:
+        nft.apply("connect", endpoint["host_interface"], commands)
+    except nft.Refused:
         # Somebody flushed the firewall, or a key is there with the data of an endpoint that has gone.
         stale = tables.change("delete", _same_keys(elements))
         network = tables.change("add", tables.network_elements(record))
-        _apply("connect", endpoint["host_interface"], tables.base() + network + stale + commands)
-        _let_through(record)
+        nft.apply("connect", endpoint["host_interface"], tables.base() + network + stale + commands)
+        forwarding.let_through(record)
 
 
-def endpoint_down(record: dict, endpoint: dict) -> None:
-    """Take an endpoint out of the tables and forget its connections. Idempotent. Raises NetworkError, Unsupported."""
-    socket = _open_socket()
+def endpoint_down(record: dict, endpoint: dict, socket: nftables.Socket | None = None) -> None:
+    """Take an endpoint out of the tables and forget its connections. Idempotent. Raises NetworkError, Unsupported.
+
+    `socket` is the caller's, who closes it last: the kernel lets nobody close one within 12 ms of a deletion.
+    """
+    own = socket or open_socket()
     try:
-        if not _commit(socket, batches.down(record, endpoint)):
+        if not _commit(own, batches.down(record, endpoint)):
             elements = tables.endpoint_elements(record, endpoint)
             interfaces = [key[0] for _, name, key, _ in elements if name == "targets"]
             _remove("disconnect", endpoint["host_interface"], elements, interfaces)
         for family, text in tables.own_addresses(endpoint):
-            conntrack.forget_address(socket, family, addresses.to_bytes(*addresses.parse(text)))
+            conntrack.forget_address(own, family, addresses.to_bytes(*addresses.parse(text)))
     finally:
-        _close_later(socket)
+        if socket is None:
+            own.close()
 
 
 def repair(networks: list[tuple[dict, list[dict]]], interfaces: dict[str, str]) -> None:
@@ -109,9 +95,9 @@ def repair(networks: list[tuple[dict, list[dict]]], interfaces: dict[str, str]) 
         for _, endpoints in networks:
             for endpoint in endpoints:
                 commands += tables.endpoint_chains(endpoint)
-        _apply("repair", "firewall", commands + tables.change("add", expected(networks)))
+        nft.apply("repair", "firewall", commands + tables.change("add", expected(networks)))
         for record, _ in networks:
-            _let_through(record)
+            forwarding.let_through(record)
 
 
 def _stale(present: list[Element], wanted: list[Element], interfaces: dict[str, str]) -> list[Element]:
@@ -166,7 +152,7 @@ def snapshot() -> dict:
     """
     elements: list[Element] = []
     chains: dict[tuple[str, str], int] = {}
-    for entry in ruleset():
+    for entry in nft.ruleset():
         kind, body = next(iter(entry.items()))
         if body.get("table") != tables.TABLE or body.get("family") not in tables.FAMILIES:
             continue
@@ -178,18 +164,6 @@ def snapshot() -> dict:
         elif kind in ("set", "map"):
             elements += tables.parse_elements(body["family"], body)
     return {"elements": elements, "chains": chains}
-
-
-def ruleset() -> list[dict]:
-    """Return every object of every table, as nft lists them."""
-    status, output = _run(["-j", "list", "ruleset"], b"")
-    if status:
-        raise NetworkError("list", "firewall rules", _first_words(output))
-    try:
-        listed = json.loads(output)["nftables"]  # type: ignore[index]
-    except (ValueError, KeyError, TypeError) as err:
-        raise NetworkError("list", "firewall rules", "nft's answer is not the JSON that it should be") from err
-    return [entry for entry in listed if "metainfo" not in entry]
 
 
 def differences(networks: list[tuple[dict, list[dict]]], interfaces: dict[str, str]) -> list[str]:
@@ -217,11 +191,11 @@ def foreign_drops(networks: list[tuple[dict, list[dict]]]) -> list[str]:
     """
     bridges = [record["bridge"] for record, _ in networks]
     lines = []
-    for entry in ruleset():
+    for entry in nft.ruleset():
         chain = entry.get("chain")
         if not chain or chain.get("hook") != "forward" or chain.get("table") == tables.TABLE:
             continue
-        if chain.get("policy") != "drop" and chain["table"] != "firewalld":
+        if chain.get("policy") != "drop":
             continue
         where = f"chain {chain['name']} of table {chain['family']} {chain['table']}"
         lines.append(f"{where} may drop what containers send and get; {_opening(chain, bridges)}")
@@ -229,10 +203,8 @@ def foreign_drops(networks: list[tuple[dict, list[dict]]]) -> list[str]:
 
 
 def _opening(chain: dict, bridges: list[str]) -> str:
-    if chain["table"] == "firewalld":
-        return "; ".join([f"firewall-cmd --permanent --zone=trusted --add-interface={name}" for name in bridges])
     program_name = "ip6tables" if chain["family"] == "ip6" else "iptables"
-    target = "DOCKER-USER" if any(["chain" in one and one["chain"]["name"] == "DOCKER-USER" for one in ruleset()]) \
+    target = "DOCKER-USER" if any(["chain" in one and one["chain"]["name"] == "DOCKER-USER" for one in nft.ruleset()]) \
         else chain["name"]
     return "; ".join([f"{program_name} -I {target} {way} {name} -j ACCEPT" for name in bridges for way in ("-i", "-o")])
 
@@ -248,14 +220,14 @@ def _describe(element: Element) -> str:
 def _remove(operation: str, subject: str, elements: list[Element], interfaces: list[str]) -> None:
     """Delete elements in one transaction; where some have gone, those that are left with the very data."""
     try:
-        _apply(operation, subject, tables.change("delete", elements) + tables.remove_chains(interfaces))
+        nft.apply(operation, subject, tables.change("delete", elements) + tables.remove_chains(interfaces))
         return
-    except Refused:
+    except nft.Refused:
         found = snapshot()
     left = [element for element in elements if element in found["elements"]]
     chains = [name for name in interfaces if ("bridge", f"nd-{name}") in found["chains"]]
     if left or chains:
-        _apply(operation, subject, tables.change("delete", left) + tables.remove_chains(chains))
+        nft.apply(operation, subject, tables.change("delete", left) + tables.remove_chains(chains))
 
 
 def _same_keys(elements: list[Element]) -> list[Element]:
@@ -269,7 +241,7 @@ def _drop_empty_tables() -> None:
     if found["chains"] and not [one for one in found["elements"] if (one[0], one[1]) not in tables.HOST_SETS]:
         both = [{"table": {"family": family, "name": tables.TABLE}} for family in tables.FAMILIES]
         # Added first: of the two, one may have gone.
-        _apply("remove", "firewall tables", [{verb: table} for verb in ("add", "delete") for table in both])
+        nft.apply("remove", "firewall tables", [{verb: table} for verb in ("add", "delete") for table in both])
 
 
 class _Lock:
@@ -294,29 +266,12 @@ class _Lock:
         posix.close(self.fd)
 
 
-def _open_socket() -> nftables.Socket:
+def open_socket() -> nftables.Socket:
+    """Open a conversation with the kernel's firewall. Raises NetworkError."""
     try:
         return nftables.Socket()
     except OSError as err:
         raise NetworkError("ask", "the firewall", str(err.strerror), errno=err.errno) from err
-
-
-_kept: list[nftables.Socket] = []
-
-
-def _close_later(socket: nftables.Socket) -> None:
-    """Close a socket when the next one is kept, or with the process: whoever closes one after a deletion waits (12 ms).
-
-    Until then the rest of a container's removal is done.
-    """
-    release()
-    _kept.append(socket)
-
-
-def release() -> None:
-    """Close what was kept: a process that lives on holds no network namespace by it."""
-    while _kept:
-        _kept.pop().close()
 
 
 def _commit(socket: nftables.Socket, batch: nftables.Batch) -> bool:
@@ -327,83 +282,3 @@ def _commit(socket: nftables.Socket, batch: nftables.Batch) -> bool:
         log.debug(f"network: the kernel refuses a batch: {err.strerror}")
         return False
     return True
-
-
-def _apply(operation: str, subject: str, commands: list[dict]) -> None:
-    """Carry out commands, all or none. Raises Refused, NetworkError, Unsupported."""
-    if not commands:
-        return
-    status, output = _run(["-j", "-f", "-"], json.dumps({"nftables": commands}))
-    if status:
-        raise Refused(operation, subject, f"nft: {_first_words(output)}")
-
-
-def _run(args: list[str], stdin: bytes) -> tuple[int, bytes]:
-    path = find_nft()
-    try:
-        return program.run(path, ["nft", *args], _ENVIRONMENT, stdin=stdin, timeout_ms=_TIMEOUT_MS, keep=_LISTING_MAX)
-    except program.TimedOut as err:
-        raise NetworkError("run", "nft", f"no answer within {_TIMEOUT_MS // 1000} s") from err
-    except OSError as err:
-        raise NetworkError("run", path, errno=err.errno) from err
-
-
-def _first_words(output: bytes) -> str:
-    for line in output.decode("utf-8", "replace").split("\n"):
-        if "Error: " in line:
-            return line.partition("Error: ")[2].strip().lower()
-    return output.decode("utf-8", "replace").strip().partition("\n")[0] or "it failed without a word"
-
-
-def _let_through(record: dict) -> None:
-    """Let the kernel forward for a network's families, and route 127.0.0.1 over its bridge.
-
-    An IPv6 host that forwards no longer listens to router advertisements unless it is told to (accept_ra 2).
-    """
-    families = {addresses.parse_subnet(entry["subnet"]).family for entry in record["subnets"]}
-    if record.get("internal"):
-        return
-    if 4 in families:
-        _set(f"ipv4/conf/{record['bridge']}/route_localnet", "1")
-        _forward("ipv4/ip_forward", "ipv4")
-    if 6 in families:
-        if _get("ipv6/conf/all/forwarding") == "0":
-            for name in posix.listdir("/proc/sys/net/ipv6/conf"):
-                if _get(f"ipv6/conf/{name}/accept_ra") == "1":
-                    _set(f"ipv6/conf/{name}/accept_ra", "2")
-        _forward("ipv6/conf/all/forwarding", "ipv6")
-
-
-def _forward(path: str, family: str) -> None:
-    if _get(path) != "0":
-        return
-    # The host was no router before: it shall not become one for anybody else.
-    _apply("close", family, tables.change("add", [("inet", "closed", (family,), ())]))
-    _set(path, "1")
-
-
-def _get(path: str) -> str:
-    try:
-        fd = posix.open(f"/proc/sys/net/{path}", posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
-        return ""
-    try:
-        return posix.read(fd, 64).decode().strip()
-    finally:
-        posix.close(fd)
-
-
-def _set(path: str, value: str) -> None:
-    try:
-        fd = posix.open(f"/proc/sys/net/{path}", posix.O_WRONLY | posix.O_CLOEXEC)
-    except OSError as err:
-        if err.errno in (errno.EROFS, errno.EACCES):
-            log.warning(f"network: /proc/sys/net/{path} is not {value} and cannot be written here")
-            return
-        raise NetworkError("set sysctl", path.replace("/", "."), errno=err.errno) from err
-    try:
-        posix.write(fd, value.encode())
-    except OSError as err:
-        raise NetworkError("set sysctl", path.replace("/", "."), errno=err.errno) from err
-    finally:
-        posix.close(fd)

@@ -159,6 +159,7 @@ PROBES: dict[str, Callable[[], str]] = {
                         or _file("/usr/lib/python3/dist-packages/pymysql", "apt-get install python3-pymysql")),
     "iptables": lambda: _program("iptables", "iptables"),
     "nft": lambda: _program("nft", "nftables"),
+    "firewalld": lambda: _program("firewalld", "firewalld") or _program("dbus-daemon", "dbus"),
     "busybox": lambda: _program("busybox", "busybox-static"),
     "gcc": _compiler,
     "strace": lambda: _program("strace", "strace"),

@@ -49,7 +49,7 @@ def with_nft(host: Space) -> None:
 def test_they_are_what_nft_makes_of_the_rules(host: Space) -> None:
     empty = listed(host)
     commands = ruleset.endpoint_chains(ENDPOINT) + ruleset.change("add", ruleset.endpoint_elements(RECORD, ENDPOINT))
-    assert host.call("capsule.network.firewall", "_apply", "connect", "veth", commands) is None
+    assert host.call("capsule.network.nft", "apply", "connect", "veth", commands) is None
     by_nft = listed(host)
     for element in ruleset.endpoint_elements(RECORD, ENDPOINT):
         assert element[1] in by_nft
