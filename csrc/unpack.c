@@ -42,8 +42,10 @@ struct capsule_unpack {
 	bool parent_setgid;    /* what is made there gets its group */
 
 	struct capsule_tar_entry entry;
-	char path[PATH_MAX]; /* of the present member */
-	int file_fd;	     /* of its data; -1: no file, or a whiteout */
+	char path[PATH_MAX];	 /* of the present member */
+	int file_fd;		 /* of its data; -1: no file, or a whiteout */
+	char name[NAME_MAX + 1]; /* that a file gets when it is whole; "": it has it */
+	char temporary[CAPSULE_UNPACK_TEMPORARY];
 	char message[PATH_MAX + 256];
 };
 
@@ -282,6 +284,16 @@ static int make_file(struct capsule_unpack *u, const char *name)
 	if (u->entry.size > 0 && (uint64_t)u->entry.size > u->limits.file_size)
 		return fail(u, -EFBIG, "%s: larger than %llu bytes", u->path,
 			    (unsigned long long)u->limits.file_size);
+	if (u->flags & CAPSULE_UNPACK_WHOLE) {
+		if (strlen(name) > NAME_MAX)
+			return fail_call(u, "create", -ENAMETOOLONG);
+		fd = capsule_unpack_whole_open(u->parent_fd, mode, u->temporary);
+		if (fd < 0)
+			return fail_call(u, "create", fd);
+		strcpy(u->name, name);
+		u->file_fd = fd;
+		return 0;
+	}
 	fd = openat(u->parent_fd, name, flags, mode);
 	if (fd < 0 && errno == EEXIST) {
 		if (make_room(u, name) < 0)
@@ -595,6 +607,28 @@ static int end_file(struct capsule_unpack *u)
 	return 0;
 }
 
+/* What has no name yet goes with its last descriptor. */
+static void forget_file(struct capsule_unpack *u)
+{
+	if (u->file_fd >= 0)
+		close(u->file_fd);
+	u->file_fd = -1;
+	if (u->temporary[0])
+		unlinkat(u->parent_fd, u->temporary, 0);
+	u->temporary[0] = u->name[0] = '\0';
+}
+
+static int name_file(struct capsule_unpack *u)
+{
+	int error;
+
+	if (!u->name[0])
+		return 0;
+	error = capsule_unpack_whole_name(u->file_fd, u->parent_fd, u->temporary, u->name);
+	u->name[0] = '\0';
+	return error < 0 ? fail_call(u, "replace", error) : 0;
+}
+
 static int take_end(void *context)
 {
 	struct capsule_unpack *u = context;
@@ -602,6 +636,8 @@ static int take_end(void *context)
 
 	if (u->file_fd >= 0) {
 		error = end_file(u);
+		if (error == 0)
+			error = name_file(u);
 		/* Full disks are told of here by some file systems. */
 		if (close(u->file_fd) < 0 && error == 0)
 			error = fail_call(u, "write", -errno);
@@ -626,9 +662,8 @@ void capsule_unpack_free(struct capsule_unpack *u)
 {
 	if (!u)
 		return;
+	forget_file(u);
 	forget_parent(u);
-	if (u->file_fd >= 0)
-		close(u->file_fd);
 	capsule_tar_free(u->tar);
 	capsule_unpack_times_free(u->times);
 	free(u->lower_fds);

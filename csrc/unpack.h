@@ -24,6 +24,8 @@
 #define CAPSULE_UNPACK_SKIP_DEVICES 0x2u
 /* An archive of files, no layer: no owners, attributes, devices, whiteouts; private modes. */
 #define CAPSULE_UNPACK_PLAIN 0x4u
+/* A file is there under its name as a whole or as it was before; a directory is never replaced by one. */
+#define CAPSULE_UNPACK_WHOLE 0x8u
 
 struct capsule_unpack_limits {
 	uint64_t entries;
@@ -64,6 +66,19 @@ void capsule_unpack_times_free(struct capsule_unpack_times *times);
 int capsule_unpack_times_add(struct capsule_unpack_times *times, const char *path,
 			     const struct timespec *mtime);
 int capsule_unpack_times_apply(struct capsule_unpack_times *times);
+
+/* ---- within: unpack_whole.c --------------------------------------------------------------------- */
+
+#define CAPSULE_UNPACK_TEMPORARY 32
+
+/*
+ * Open a new file in a directory: without a name, or with the temporary one that is written, which
+ * the caller unlinks if the file does not come to its end. Returns its fd or -errno.
+ */
+int capsule_unpack_whole_open(int dir_fd, mode_t mode, char *temporary);
+
+/* Give it its name, which a file may have. temporary is empty when nothing is to be unlinked. */
+int capsule_unpack_whole_name(int fd, int dir_fd, char *temporary, const char *name);
 
 /* ---- within: unpack_path.c ---------------------------------------------------------------------- */
 

@@ -52,6 +52,14 @@ cdef extern from "mountapi.h" nogil:
     int64_t capsule_mountapi_fs_type(int fd) noexcept
     int capsule_mountapi_is_mount_root(int fd) noexcept
 
+cdef extern from "<errno.h>" nogil:
+    int errno
+
+cdef extern from "<sched.h>" nogil:
+    enum:
+        _CLONE_NEWNS "CLONE_NEWNS"
+    int c_unshare "unshare"(int flags) noexcept
+
 cdef extern from "overlay.h" nogil:
     int CAPSULE_OVERLAY_USERXATTR
     int CAPSULE_OVERLAY_VOLATILE
@@ -235,6 +243,11 @@ def clone(int dir_fd, str path, bint recursive):
     with nogil:
         ret = capsule_mountapi_clone_detached(dir_fd, name, recursive)
     return check(ret, "open_tree", path)
+
+
+def unshare():
+    """Give the caller a mount namespace of its own, a copy of what it was in (unshare(2))."""
+    check(-errno if c_unshare(_CLONE_NEWNS) < 0 else 0, "unshare")
 
 
 def attach(int mount_fd, int target_fd):

@@ -3,6 +3,7 @@ from typing_extensions import Buffer
 USERXATTR: int
 SKIP_DEVICES: int
 PLAIN: int
+WHOLE: int
 
 class Unpacker:
     def __init__(

@@ -1,4 +1,4 @@
-# distutils: sources = csrc/unpack.c csrc/unpack_path.c csrc/unpack_times.c csrc/tarread.c csrc/tarpax.c csrc/removetree.c csrc/openbeneath.c
+# distutils: sources = csrc/unpack.c csrc/unpack_path.c csrc/unpack_times.c csrc/unpack_whole.c csrc/tarread.c csrc/tarpax.c csrc/removetree.c csrc/openbeneath.c
 # cython: language_level=3
 """Layers become directories, and directories go away: csrc/unpack.h, csrc/removetree.h."""
 
@@ -36,6 +36,7 @@ cdef extern from "unpack.h" nogil:
         _USERXATTR "CAPSULE_UNPACK_USERXATTR"
         _SKIP_DEVICES "CAPSULE_UNPACK_SKIP_DEVICES"
         _PLAIN "CAPSULE_UNPACK_PLAIN"
+        _WHOLE "CAPSULE_UNPACK_WHOLE"
     struct capsule_unpack_limits:
         uint64_t entries
         uint64_t bytes
@@ -57,7 +58,7 @@ cdef extern from "unpack.h" nogil:
     const capsule_unpack_counts *capsule_unpack_counts_of "capsule_unpack_counts"(
         const capsule_unpack *unpack) noexcept
 
-USERXATTR, SKIP_DEVICES, PLAIN = _USERXATTR, _SKIP_DEVICES, _PLAIN
+USERXATTR, SKIP_DEVICES, PLAIN, WHOLE = _USERXATTR, _SKIP_DEVICES, _PLAIN, _WHOLE
 
 
 cdef class Unpacker:

@@ -53,8 +53,8 @@ class Runner:
         command = launcher.command()
         try:
             done = subprocess.run(
-                [*command, "--root", self.root, "_step", id, path, str(self.staging.fd)], check=False, stdin=subprocess.DEVNULL, stdout=2,
-                stderr=subprocess.PIPE if self.quiet else 2,
+                [*command, "--root", self.root, "_step", id, path, str(self.staging.fd)],
+                check=False, stdin=subprocess.DEVNULL, stdout=2, stderr=subprocess.PIPE if self.quiet else 2,
                 # It holds our lock too: were we killed, nobody would take the area from under it.
                 pass_fds=[self.staging.fd],
             )

@@ -1,22 +1,27 @@
 """Files into and out of a container (`cp`). Not linked into the launcher.
 
-The container is hostile and may run meanwhile: its tree is entered through the root of its first process by openat2
-beneath that root (RESOLVE_IN_ROOT), one component after the other, and no link in it is followed on the way down. What
-comes out of it is written by the unpacker of layers, beneath the one directory that was named.
+The container is hostile and may run meanwhile: its tree is entered through the root of its first process, or, where it
+stands still, through that of its layers (capsule.bundle.standing), by openat2 beneath that root (RESOLVE_IN_ROOT), one
+component after the other, and no link in it is followed on the way down. What comes out of it is written by the
+unpacker of layers, beneath the one directory that was named, each file as a whole or not at all.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import tarfile
 from collections.abc import Iterator
 from typing import IO
 
 from capsule import log, verbs
-from capsule._ext import openbeneath, unpack
-from capsule.errors import CapsuleError, StateError
+from capsule._ext import mountapi, openbeneath, unpack
+from capsule.bundle import life, running
+from capsule.bundle.standing import Standing
+from capsule.errors import CapsuleError, NotFound, StateError
 from capsule.linux import trees
+from capsule.state.store import Entry
 
 _ENTRIES, _BYTES = 4_000_000, 1 << 44
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -24,7 +29,7 @@ _DEPTH = 500  # directories in directories: each holds a descriptor
 _WHITEOUT = ".wh."  # the unpacker would take such a name for a deletion
 
 
-def open_root(runtime_root: str, id: str) -> int:
+def open_running(runtime_root: str, id: str) -> int:
     """Open the root directory that a container's first process sees. Raises StateError when it does not run."""
     pid = verbs.state(runtime_root, id)["pid"]
     try:
@@ -37,6 +42,40 @@ def open_root(runtime_root: str, id: str) -> int:
             os.close(fd)
         raise StateError("open the files of container", id, "it does not run")
     return fd
+
+
+class Files:
+    """The files of a container, whether it runs or not; `root_fd` until close."""
+
+    def __init__(self, places: running.Places, word: str) -> None:
+        self._entry: Entry | None = None
+        self._standing: Standing | None = None
+        self.root_fd = -1
+        try:
+            found, self._entry, record = running.open_locked(places, word)
+        except NotFound:
+            self.root_fd = open_running(places.runtime, word)  # of another caller of the runtime's
+            return
+        try:
+            if life.observe(places.runtime, self._entry, record).is_up:
+                self._entry.unlock()
+                self.root_fd = open_running(places.runtime, record.id)
+                return
+            if record.removing:
+                raise StateError("open the files of container", word, "its removal has begun")
+            self._standing = Standing(self._entry, record)
+            self.root_fd = self._standing.root_fd
+        except BaseException:
+            self._entry.close()
+            raise
+
+    def close(self) -> None:
+        if self._standing is not None:
+            self._standing.close()
+        elif self.root_fd >= 0:
+            os.close(self.root_fd)
+        if self._entry is not None:
+            self._entry.close()
 
 
 class Tree:
@@ -194,7 +233,7 @@ class _Writer:
         self.keep_owner = keep_owner
         self.fd = target.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         unpack.private_umask()
-        self.unpacker = unpack.Unpacker(self.fd, lower_fds=[], flags=0, entries=_ENTRIES, bytes=_BYTES,
+        self.unpacker = unpack.Unpacker(self.fd, lower_fds=[], flags=unpack.WHOLE, entries=_ENTRIES, bytes=_BYTES,
                                         file_size=_BYTES)
         self.archive = tarfile.open(fileobj=self, mode="w|", format=tarfile.PAX_FORMAT)  # type: ignore[call-overload]
 
@@ -203,9 +242,13 @@ class _Writer:
         try:
             self.unpacker.feed(data)
         except OSError as err:
-            raise CapsuleError("copy to", f"{self.target.path} in {self.target.where}", err.strerror or "",
-                               errno=err.errno or 0) from err
+            raise self._failed(err) from err
         return len(data)
+
+    def _failed(self, err: OSError) -> CapsuleError:
+        """The unpacker says at which member; the kernel's word is beside it."""
+        return CapsuleError("copy to", f"{self.target.path} in {self.target.where}",
+                            f"{err.strerror}: {os.strerror(err.errno or 0).lower()}", errno=err.errno or 0)
 
     def add_all(self, members: Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]) -> None:
         for member, file in members:
@@ -218,7 +261,7 @@ class _Writer:
             return
         if os.path.basename(member.name.rstrip("/")).startswith(_WHITEOUT):
             raise CapsuleError("copy", member.name, f"names that begin with {_WHITEOUT} mean deletions to overlays")
-        there = self.target.kind(f"{self.directory}/{member.name}", follow=False)
+        there, is_mount = self._look(member.name)
         if there and (there == stat.S_IFDIR) != member.isdir():
             # The unpacker puts the upper layer's in its place, with all below: a container would choose what we lose.
             raise CapsuleError("copy", f"{member.name} to {self.target.where}",
@@ -226,6 +269,10 @@ class _Writer:
                                "a file is there, and a directory comes")
         if there == stat.S_IFDIR:
             return  # it keeps its owner and mode
+        if is_mount:
+            # A rename over it would take the mount away from the container.
+            self._write_in_place(member, file)
+            return
         if not self.keep_owner:
             # Whoever made the file decides what is in it, and not whom it makes of those who run it.
             member.uid, member.gid, member.mode = os.geteuid(), os.getegid(), member.mode & 0o1777
@@ -236,6 +283,37 @@ class _Writer:
         except (OSError, tarfile.TarError) as err:  # it has become shorter meanwhile, say
             raise CapsuleError("copy", f"{member.name} to {self.target.where}", str(err)) from err
 
+    def _look(self, name: str) -> tuple[int, bool]:
+        """Return the type bits of what has a name there, 0 for nothing, and whether it is mounted there."""
+        flags = os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            fd = openbeneath.open_in_root(self.target.root_fd, f"{self.directory}/{name}".lstrip("/") or ".", flags)
+        except FileNotFoundError:
+            return 0, False
+        except OSError as err:
+            raise CapsuleError("open", f"{name} in {self.target.where}", errno=err.errno or 0) from err
+        try:
+            kind = stat.S_IFMT(os.fstat(fd).st_mode)
+            return kind, kind != stat.S_IFDIR and mountapi.is_mount_root(fd)
+        finally:
+            os.close(fd)
+
+    def _write_in_place(self, member: tarfile.TarInfo, file: IO[bytes] | None) -> None:
+        """Write into a file that is mounted where it is; it keeps its owner and mode. Raises CapsuleError."""
+        path = f"{self.directory}/{member.name}"
+        try:
+            named = openbeneath.open_in_root(self.target.root_fd, path.lstrip("/"), os.O_PATH | os.O_NOFOLLOW)
+            try:
+                if file is None or not stat.S_ISREG(os.fstat(named).st_mode):
+                    raise CapsuleError("copy", f"{member.name} to {self.target.where}", "something is mounted there")
+                fd = os.open(f"/proc/self/fd/{named}", os.O_WRONLY | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC)
+            finally:
+                os.close(named)
+            with open(fd, "wb") as there:
+                shutil.copyfileobj(file, there)
+        except OSError as err:
+            raise CapsuleError("copy", f"{member.name} to {self.target.where}", errno=err.errno or 0) from err
+
     def __enter__(self) -> _Writer:
         return self
 
@@ -245,8 +323,7 @@ class _Writer:
                 self.archive.close()
                 self.unpacker.finish()
         except OSError as err:
-            raise CapsuleError("copy to", f"{self.target.path} in {self.target.where}", err.strerror or "",
-                               errno=err.errno or 0) from err
+            raise self._failed(err) from err
         finally:
             self.unpacker.close()
             os.close(self.fd)

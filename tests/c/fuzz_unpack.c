@@ -99,7 +99,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 		return 0;
 	memcpy(copy, data, size);
 	sign_all(copy, size);
-	flags = size ? copy[size - 1] % 8 : 0;
+	flags = size ? copy[size - 1] % 16 : 0;
 	piece = size && copy[size - 1] & 8 ? (size_t)copy[size - 1] + 1 : size;
 	if (mkdirat(outside_fd, "root", 0755) < 0)
 		abort();

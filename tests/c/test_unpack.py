@@ -15,7 +15,8 @@ sys.path.insert(0, str(HERE.parent))
 from helpers.budget import times
 from image.tars import END, long_name, member, pax
 
-SOURCES = ["unpack.c", "unpack_path.c", "unpack_times.c", "tarread.c", "tarpax.c", "removetree.c", "openbeneath.c"]
+SOURCES = ["unpack.c", "unpack_path.c", "unpack_times.c", "unpack_whole.c", "tarread.c", "tarpax.c", "removetree.c",
+           "openbeneath.c"]
 RUNS = str(times(3000))
 SEEDS = [
     member("d/", b"5") + member("d/f", data=b"data") + member("l", b"2", link="../decoy") + END,
