@@ -47,8 +47,17 @@ def observe(root: str, entry: Entry, record: Record) -> Life:
         return Life(REMOVING)
     if not record.runs:
         return Life(CREATED)
-    end = end_of(entry, record) or {"reason": "lost", "status": LOST, "time": ""}
-    return Life(RESTARTING if record.wanted and is_alive(entry) else EXITED, 0, end)
+    end = end_of(entry, record)
+    again = _may_run_again(record, end) and is_alive(entry)
+    return Life(RESTARTING if again else EXITED, 0, end or {"reason": "lost", "status": LOST, "time": ""})
+
+
+def _may_run_again(record: Record, end: dict | None) -> bool:
+    """Tell whether a container that has ended, and whose monitor lives, is to run again by its policy."""
+    policy = record.restart.get("policy", "no")
+    if not record.wanted or policy == "no":
+        return False
+    return policy != "on-failure" or end is None or end["status"] != 0
 
 
 def _runtime_status(root: str, id: str) -> tuple[str, int]:

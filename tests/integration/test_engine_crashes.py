@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 import pytest
@@ -152,6 +153,49 @@ def test_a_stop_that_is_killed_has_the_container_run_no_more(engine, stopping) -
     os.kill(engine.program(id), signal.SIGKILL)
     wait_until(lambda: not process.is_alive(engine.monitor(id)), 20, "the monitor's end")
     assert engine.record(id)["runs"] == 1
+
+
+@pytest.mark.parametrize("verb", ["rm", "start"])
+def test_who_waits_for_a_monitor_does_not_keep_its_lock_from_it(verb, engine) -> None:
+    """The end of a run is written under the container's lock, which `rm` and `start` have taken by then."""
+    id = engine.detach("echo up; exec sleep 600")
+    engine.await_log(id, "up")
+    monitor, program = engine.monitor(id), engine.program(id)
+    os.kill(monitor, signal.SIGSTOP)
+    os.kill(program, signal.SIGKILL)
+    wait_until(lambda: process.state(program) == "Z", 20, "the end of the program")
+    waiting = engine.runtime.spawn(verb, id)
+    wait_until(lambda: any(process.waits_for_a_lock(pid) for pid in [waiting.pid, *process.descendants(waiting.pid)]),
+               20, "the wait for the monitor")
+    os.kill(monitor, signal.SIGCONT)
+    assert waiting.wait().rc == 0
+    if verb == "rm":
+        assert engine.is_gone(id)
+    else:
+        assert engine.record(id)["runs"] == 2 and process.is_alive(engine.program(id))
+
+
+def test_check_leads_names_to_their_containers_again(engine) -> None:
+    id = engine.detach("exec sleep 60", "--name", "web")
+    engine.call("stop", "-t", "0", "web")
+    names = engine.root / ".names"
+    (names / "web").unlink()
+    (names / "lost").symlink_to("0" * 64)
+    assert engine.call("system", "check", rc=1).out.count("fault") == 2
+    assert engine.call("system", "check", "--fix").out.count("fixed") == 2
+    assert os.readlink(names / "web") == id and os.listdir(names) == ["web"]
+    assert engine.call("system", "check").out == ""
+
+
+def test_check_ends_what_a_container_that_is_gone_held(engine) -> None:
+    id = engine.detach("exec sleep 60", "-v", "data:/data", "-v", "/more")
+    engine.kill_monitor(id)
+    engine.call("system", "check", "--fix")
+    shutil.rmtree(engine.place(id))  # as a restored backup may lack it
+    assert engine.call("system", "check", rc=1).out.count("a container that is gone") == 2
+    engine.call("system", "check", "--fix")
+    engine.call("volume", "delete", "data")
+    engine.call("volume", "prune", "--force")
 
 
 def test_the_command_line_that_started_it_is_of_no_account(engine) -> None:
