@@ -14,13 +14,15 @@
 #include <linux/prctl.h>
 
 #define EXIT_USAGE 127
-#define SLOTS 512
+#define SLOTS 2048
 #define NOBODY 65534
+#define FILES 4096 /* descriptors, where the hard limit lets us */
 #define LOOK_MS 2000 /* how often the data file is looked at where inotify is not to be had */
 #define IN_ATTRIB_FLAG 0x4
 #define IN_DELETE_SELF_FLAG 0x400
 
 static struct attend_slot slots[SLOTS];
+static size_t top; /* slots from here on are free */
 static uint32_t serial;
 
 struct attend_slot *capsule_attend_watch(int fd, int events, void (*run)(struct attend_slot *, int),
@@ -32,6 +34,8 @@ struct attend_slot *capsule_attend_watch(int fd, int events, void (*run)(struct 
 		if (slot->run)
 			continue;
 		*slot = (struct attend_slot){ fd, events, ++serial, 0, run, owner };
+		if (top <= i)
+			top = i + 1;
 		return slot;
 	}
 	rt_close(fd);
@@ -44,6 +48,8 @@ void capsule_attend_forget(struct attend_slot *slot)
 		return;
 	rt_close(slot->fd);
 	*slot = (struct attend_slot){ .fd = -1 };
+	while (top && !slots[top - 1].run)
+		top--;
 }
 
 void capsule_attend_deadline(struct attend_slot *slot, int64_t milliseconds)
@@ -96,6 +102,17 @@ static void drop_privileges(void)
 	rt5(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
+/* Whoever started us may have been content with few. */
+static void allow_files(void)
+{
+	uint64_t limit[2]; /* struct rlimit64: soft, hard */
+
+	if (rt4(__NR_prlimit64, 0, 7 /* RLIMIT_NOFILE */, NULL, limit) < 0 || limit[0] >= FILES)
+		return;
+	limit[0] = limit[1] < FILES ? limit[1] : FILES;
+	rt4(__NR_prlimit64, 0, 7, limit, NULL);
+}
+
 /* Returns whether every socket is served. */
 static bool serve(int argc, char **argv)
 {
@@ -128,8 +145,9 @@ static void turn(void)
 	static uint32_t serials[SLOTS];
 	int64_t now = capsule_rt_now_ms(), first = 0;
 	struct rt_timespec wait;
+	size_t count = top;
 
-	for (size_t i = 0; i < SLOTS; i++) {
+	for (size_t i = 0; i < count; i++) {
 		struct attend_slot *slot = &slots[i];
 
 		/* Without events it waits for its deadline alone; a poll would tell of hangups. */
@@ -141,9 +159,9 @@ static void turn(void)
 	}
 	wait.tv_sec = first > now ? (first - now) / 1000 : 0;
 	wait.tv_nsec = first > now ? (first - now) % 1000 * 1000000 : 0;
-	rt5(__NR_ppoll, polls, SLOTS, first ? &wait : NULL, 0, 0);
+	rt5(__NR_ppoll, polls, count, first ? &wait : NULL, 0, 0);
 	now = capsule_rt_now_ms();
-	for (size_t i = 0; i < SLOTS; i++) {
+	for (size_t i = 0; i < count; i++) {
 		struct attend_slot *slot = &slots[i];
 
 		/* One that was run before may have freed it, and another one taken it. */
@@ -169,6 +187,7 @@ int capsule_main(int argc, char **argv, char **envp)
 		if (!capsule_attend_child(argv[2][1] == 'u', argv + 3, envp))
 			return EXIT_USAGE;
 	} else {
+		allow_files();
 		drop_privileges();
 		if (!serve(argc, argv))
 			return EXIT_USAGE;

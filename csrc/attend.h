@@ -1,7 +1,7 @@
 /*
  * The attendant: a process beside a network that answers for names (dns), or beside an endpoint
- * that carries what is published at ::1 (proxy). One loop over slots: a descriptor, what it waits
- * for, and what then happens. docs/networking.md, "The attendant".
+ * that carries what the host sends to its published ports (proxy). One loop over slots: a
+ * descriptor, what it waits for, and what then happens. docs/networking.md, "The attendant".
  */
 #ifndef CAPSULE_ATTEND_H
 #define CAPSULE_ATTEND_H

@@ -1,12 +1,14 @@
 /*
- * What is published at ::1: connections and datagrams carried to the container. The kernel routes
- * no answer back to ::1 over another link than lo, so that rules alone cannot do it.
+ * What the host itself sends to a published port: connections and datagrams carried to the
+ * container. The kernel routes no answer back to the loopback over another link than lo, so that
+ * rules alone cannot do it without opening 127.0.0.0/8 to whoever is on that link.
  */
 #include "attend.h"
 
-#define TARGETS 128 /* ATTEND_SOCKETS_MAX */
-#define PAIRS 200
-#define FLOWS 64
+#define TARGETS 400 /* ATTEND_SOCKETS_MAX */
+#define PAIRS 500
+#define FLOWS 256
+#define IDLE_MS 60000 /* a connection that was silent for so long makes room where there is none */
 #define FLOW_MS 30000 /* as conntrack remembers a UDP flow */
 #define BUFFER 32768
 
@@ -26,6 +28,7 @@ struct pair {
 	struct attend_slot *ends[2]; /* the client, the container; NULL: free */
 	struct half halves[2];	     /* halves[i] comes from ends[i] */
 	bool connecting;
+	int64_t since;		     /* when it last did something */
 };
 
 struct flow {
@@ -102,6 +105,7 @@ static void on_end(struct attend_slot *slot, int revents)
 {
 	struct pair *pair = slot->owner;
 
+	pair->since = capsule_rt_now_ms();
 	if (pair->connecting) {
 		int error = 0;
 		uint32_t size = sizeof(error);
@@ -122,12 +126,21 @@ static void on_end(struct attend_slot *slot, int revents)
 	expect(pair);
 }
 
+/* A place for a new pair: a free one, or that of who has been idle longest. NULL: all are at work. */
 static struct pair *free_pair(void)
 {
-	for (size_t i = 0; i < PAIRS; i++)
+	struct pair *oldest = pairs;
+
+	for (size_t i = 0; i < PAIRS; i++) {
 		if (!pairs[i].ends[0])
 			return &pairs[i];
-	return NULL;
+		if (pairs[i].since < oldest->since)
+			oldest = &pairs[i];
+	}
+	if (capsule_rt_now_ms() - oldest->since < IDLE_MS)
+		return NULL;
+	end_pair(oldest);
+	return oldest;
 }
 
 static bool open_pair(struct pair *pair, int client, const struct target *target)
@@ -143,6 +156,7 @@ static bool open_pair(struct pair *pair, int client, const struct target *target
 	pair->halves[0].buffer = capsule_rt_map(BUFFER);
 	pair->halves[1].buffer = capsule_rt_map(BUFFER);
 	pair->connecting = true;
+	pair->since = capsule_rt_now_ms();
 	return pair->ends[0] && pair->ends[1] && pair->halves[0].buffer && pair->halves[1].buffer;
 }
 
@@ -150,10 +164,11 @@ static void on_connection(struct attend_slot *slot, int revents)
 {
 	struct attend_peer peer;
 	int client = capsule_attend_accept(slot, &peer);
-	struct pair *pair = free_pair();
+	struct pair *pair;
 
 	if (client < 0)
 		return;
+	pair = free_pair();
 	if (!pair)
 		rt_close(client);
 	else if (!open_pair(pair, client, slot->owner))
@@ -184,6 +199,16 @@ static void on_reply(struct attend_slot *slot, int revents)
 		end_flow(flow);
 }
 
+static bool same_peer(const struct attend_peer *one, const struct attend_peer *other)
+{
+	struct dns_address left = capsule_attend_address(one);
+	struct dns_address right = capsule_attend_address(other);
+
+	/* The port is at the same place in both families. */
+	return one->name.four.sin_port == other->name.four.sin_port && left.length == right.length &&
+	       !memcmp(left.bytes, right.bytes, left.length);
+}
+
 /* The flow of a client, or a new one; the longest unused goes where there are too many. */
 static struct flow *flow_of(int fd, const struct attend_peer *client, const struct target *target)
 {
@@ -193,9 +218,7 @@ static struct flow *flow_of(int fd, const struct attend_peer *client, const stru
 	for (size_t i = 0; i < FLOWS; i++) {
 		struct flow *flow = &flows[i];
 
-		if (flow->slot && flow->client_fd == fd &&
-		    flow->client.name.six.sin6_port == client->name.six.sin6_port &&
-		    !memcmp(&flow->client.name.six.sin6_addr, &client->name.six.sin6_addr, 16))
+		if (flow->slot && flow->client_fd == fd && same_peer(&flow->client, client))
 			return flow;
 		if (!flow->slot || (oldest->slot && flow->since < oldest->since))
 			oldest = flow;

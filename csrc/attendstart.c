@@ -23,7 +23,8 @@ struct order {
 	size_t count;
 };
 
-int capsule_attendstart_bind(int family, int protocol, const void *address, uint16_t port)
+int capsule_attendstart_bind(int family, int protocol, const void *address, uint16_t port,
+			     int local)
 {
 	int kind = protocol == IPPROTO_UDP ? SOCK_DGRAM : SOCK_STREAM;
 	int on = 1, fd = socket(family, kind | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol), result;
@@ -35,6 +36,11 @@ int capsule_attendstart_bind(int family, int protocol, const void *address, uint
 	if (protocol != IPPROTO_UDP)
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof(on));
+	if (local && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", sizeof("lo")) < 0) {
+		result = -errno;
+		close(fd);
+		return result;
+	}
 	if (family == AF_INET6) {
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
 		memcpy(&six.sin6_addr, address, sizeof(six.sin6_addr));

@@ -17,6 +17,8 @@ _NEWLINK, _DELLINK, _GETLINK, _NEWADDR, _NEWROUTE, _GETROUTE = 16, 17, 18, 20, 2
 _IFNAME, _ADDRESS, _MTU, _LINK, _MASTER, _LINKINFO, _IFALIAS, _AF_SPEC, _NET_NS_FD = 3, 1, 4, 5, 10, 18, 20, 26, 28
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER, _MACVLAN_MODE, _BR_STP_STATE, _BRPORT_MODE, _INET6_ADDR_GEN_MODE = 1, 1, 5, 4, 8
+_BR_MULTI_BOOLOPT, _BOOLOPT_NO_LL_LEARN, _BRPORT_GROUP_FWD_MASK = 46, 1 << 0, 31
+_GROUP_FWD_ALL = 0xFFFD  # 01:80:c2:00:00:0X but for pause frames, which no bridge lets through
 _AF = {4: 2, 6: 10}
 _FAMILY = {2: 4, 10: 6}
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 4, 8, 0x02
@@ -39,8 +41,12 @@ def find(socket: Socket, name: str) -> Link | None:
 
 
 def bridge(name: str, mac: bytes, mtu: int) -> Request:
-    """Make a bridge without spanning tree: its ports forward at once."""
+    """Make a bridge without spanning tree: its ports forward at once.
+
+    What is sent to the group addresses of bridges teaches it nothing: it would be learned before any rule.
+    """
     data = attribute(_BR_STP_STATE, number_bytes(0, 4))
+    data += attribute(_BR_MULTI_BOOLOPT, number_bytes(_BOOLOPT_NO_LL_LEARN, 4) * 2)  # struct br_boolopt_multi
     body = _named(name) + attribute(_ADDRESS, mac) + (attribute(_MTU, number_bytes(mtu, 4)) if mtu else b"")
     return _NEWLINK, _CREATE_NEW, body + _info(b"bridge", data)
 
@@ -61,22 +67,36 @@ def macvlan(name: str, mac: bytes, netns_fd: int, mtu: int, parent: int, mode: s
     return _NEWLINK, _CREATE_NEW, body + _info(b"macvlan", data)
 
 
-def change(index: int, *, up: bool = True, alias: str = "", no_ipv6: bool = False, hairpin: bool = False) -> Request:
-    """Bring a link up.
+def bring_up(socket: Socket, index: int, *, alias: str = "", no_ipv6: bool = False, port: bool = False,
+             hairpin: bool = False) -> None:
+    """Bring a link up. Raises OSError.
 
     `alias` is a note for people and for us; `no_ipv6`: the kernel makes it no link-local address, so that it speaks no
-    IPv6 of its own accord; `hairpin`: as a port of a bridge it is given back what it sent, where that is its way.
+    IPv6 of its own accord; `port`: it is one of a bridge, and all that comes in by it is the bridge's, frames to the
+    group addresses of bridges too, which the kernel gives to the port's own link otherwise, past every rule of the
+    bridge; `hairpin`: it is given back what it sent, where that is its way.
     """
-    flags = IFF_UP if up else 0
-    body = link_body(index, flags, flags)
+    try:
+        socket.perform([_change(index, alias, port=port, hairpin=hairpin, no_ipv6=no_ipv6)])
+    except OSError as err:
+        # There is no IPv6 on it: the kernel has none, or the MTU is less than IPv6 needs.
+        if err.errno != errno.EAFNOSUPPORT or not no_ipv6:
+            raise
+        socket.perform([_change(index, alias, port=port, hairpin=hairpin, no_ipv6=False)])
+
+
+def _change(index: int, alias: str, *, no_ipv6: bool, port: bool, hairpin: bool) -> Request:
+    body = link_body(index, IFF_UP, IFF_UP)
     if alias:
         body += attribute(_IFALIAS, alias.encode())
     if no_ipv6:
         mode = attribute(_INET6_ADDR_GEN_MODE, b"\1")
         body += attribute(_AF_SPEC, attribute(_AF[6], mode))
-    if hairpin:
-        port = attribute(_INFO_SLAVE_DATA, attribute(_BRPORT_MODE, b"\1"))
-        body += attribute(_LINKINFO, attribute(_INFO_SLAVE_KIND, b"bridge\0") + port)
+    if port:
+        data = attribute(_BRPORT_GROUP_FWD_MASK, number_bytes(_GROUP_FWD_ALL, 2))
+        data += attribute(_BRPORT_MODE, b"\1") if hairpin else b""
+        slave = attribute(_INFO_SLAVE_KIND, b"bridge\0") + attribute(_INFO_SLAVE_DATA, data)
+        body += attribute(_LINKINFO, slave)
     return _NEWLINK, 0, body
 
 

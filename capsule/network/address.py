@@ -128,6 +128,13 @@ def to_bytes(family: int, number: int) -> bytes:
     return number.to_bytes(BITS[family] // 8, "big")
 
 
+def is_loopback(family: int, number: int) -> bool:
+    """Tell whether an address is one of the host's loopback, as IPv6 may write it too (::ffff:127.0.0.1)."""
+    if family == 6 and number >> 32 == 0xFFFF:
+        family, number = 4, number & 0xFFFFFFFF
+    return number >> 24 == 127 if family == 4 else number == 1
+
+
 def normal(text: str) -> str:
     """Return an address in its one spelling. Raises ValueError."""
     return to_text(*parse(text))

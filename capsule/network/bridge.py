@@ -88,10 +88,7 @@ class BridgeDriver(NetworkDriver):
             link = links.find(socket, endpoint["host_interface"])
             if link is None:
                 raise OSError(errno.ENODEV, "it has gone meanwhile")
-            alias = f"capsule {endpoint['container']}"[:255]
-            # With br_netfilter a container's way to its own published port is from its port of the bridge to that port.
-            hairpin = bool(endpoint["ports"])
-            socket.perform([links.change(link.index, alias=alias, no_ipv6=True, hairpin=hairpin)])
+            bring_up_port(socket, link.index, endpoint)
             inside = interface.open_socket(netns_fd)
             try:
                 interface.furnish(inside, endpoint)
@@ -132,6 +129,13 @@ def mac_of(record: dict) -> bytes:
     return interface.bridge_mac(record["id"])
 
 
+def bring_up_port(socket: Socket, index: int, endpoint: dict) -> None:
+    """Bring up the host's link of an endpoint, a port of its bridge. Raises OSError."""
+    # With br_netfilter a container's way to its own published port is from its port of the bridge to that port.
+    links.bring_up(socket, index, alias=f"capsule {endpoint['container']}"[:255], no_ipv6=True, port=True,
+                   hairpin=bool(endpoint["ports"]))
+
+
 def _is_ours(link: Link, record: dict) -> bool:
     return link.kind == "bridge" and link.address == mac_of(record)
 
@@ -155,7 +159,7 @@ def _bring_up(socket: Socket, record: dict) -> None:
         if link is None:
             raise OSError(errno.ENODEV, "it has gone meanwhile")
         has_ipv6 = any([":" in entry["subnet"] for entry in record["subnets"]])
-        socket.perform([links.change(link.index, alias=_ALIAS + record["id"], no_ipv6=not has_ipv6)])
+        links.bring_up(socket, link.index, alias=_ALIAS + record["id"], no_ipv6=not has_ipv6)
         for entry in record["subnets"]:
             _add_gateway(socket, link.index, entry)
     except OSError as err:
@@ -195,8 +199,7 @@ def _make_pair(networks: Networks, socket: Socket, bridge: int, record: dict, en
 
 def _refuse_advertisements(record: dict) -> None:
     """Let nothing that a container says make it a router of this host. Raises NetworkError."""
-    if any([":" in entry["subnet"] for entry in record["subnets"]]):
-        _write(f"/proc/sys/net/ipv6/conf/{record['bridge']}/accept_ra", "0")
+    _write(f"/proc/sys/net/ipv6/conf/{record['bridge']}/accept_ra", "0")
 
 
 def _read(path: str) -> str:

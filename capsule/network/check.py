@@ -65,8 +65,8 @@ def _put_back(record: dict, endpoint: dict) -> None:
     try:
         link, bridge = links.find(socket, endpoint["host_interface"]), links.find(socket, record["bridge"])
         if link is not None and bridge is not None and interface.mac_text(link.address) == endpoint["host_mac"]:
-            socket.perform([links.enslave(link.index, bridge.index),
-                            links.change(link.index, no_ipv6=True, hairpin=bool(endpoint["ports"]))])
+            socket.perform([links.enslave(link.index, bridge.index)])
+            bridges.bring_up_port(socket, link.index, endpoint)
     except OSError as err:
         raise interface.failed("put back link", endpoint["host_interface"], err) from err
     finally:
@@ -205,7 +205,7 @@ def _check_attendants(networks: Networks, record: dict, state: State,
         found.append(Finding(name, "names", "its DNS responder does not run", partial(dns.refresh, networks, name)))
     for endpoint in state.endpoints.values():
         if loopback.is_lacking(networks, endpoint) and is_running(endpoint["container"]):
-            found.append(Finding(name, endpoint["container"], "the proxy of its ports at ::1 does not run",
+            found.append(Finding(name, endpoint["container"], "the proxy of its ports does not run",
                                  partial(loopback.up, networks, endpoint)))
     return found
 

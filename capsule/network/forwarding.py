@@ -11,21 +11,20 @@ from capsule.network import address as addresses, nft, ruleset as tables
 
 
 def let_through(record: dict) -> None:
-    """Let the kernel forward for a network's families, and route 127.0.0.1 over its bridge.
+    """Let the kernel forward for a network's families.
 
-    An IPv6 host that forwards no longer listens to router advertisements unless it is told to (accept_ra 2).
-    Raises NetworkError, Unsupported.
+    An IPv6 host that forwards no longer listens to router advertisements unless it is told to (accept_ra 2). The word
+    for links that come later stays as it is: containers' links would have it too. Raises NetworkError, Unsupported.
     """
     families = {addresses.parse_subnet(entry["subnet"]).family for entry in record["subnets"]}
     if record.get("internal"):
         return
     if 4 in families:
-        _set(f"ipv4/conf/{record['bridge']}/route_localnet", "1")
         _forward("ipv4/ip_forward", "ipv4")
     if 6 in families:
         if _get("ipv6/conf/all/forwarding") == "0":
             for name in posix.listdir("/proc/sys/net/ipv6/conf"):
-                if _get(f"ipv6/conf/{name}/accept_ra") == "1":
+                if name not in ("all", "default") and _get(f"ipv6/conf/{name}/accept_ra") == "1":
                     _set(f"ipv6/conf/{name}/accept_ra", "2")
         _forward("ipv6/conf/all/forwarding", "ipv6")
 

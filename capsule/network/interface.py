@@ -66,7 +66,8 @@ def furnish(socket: rtnetlink.Socket, endpoint: dict) -> None:
     if link is None:
         raise OSError(19, "it has gone meanwhile")
     parsed = [addresses.split(text) for text in endpoint["addresses"]]
-    requests = [links.change(link.index, no_ipv6=not any([family == 6 for family, _, _ in parsed]))]
+    links.bring_up(socket, link.index, no_ipv6=not any([family == 6 for family, _, _ in parsed]))
+    requests = []
     for family, number, prefix in parsed:
         requests.append(links.add_address(link.index, family, addresses.to_bytes(family, number), prefix))
     for text in endpoint["gateways"]:

@@ -1,6 +1,8 @@
-"""Ports published at ::1: an attendant of the endpoint carries them (csrc/attend_proxy.c).
+"""Published ports as the host itself reaches them: an attendant of the endpoint carries them (csrc/attend_proxy.c).
 
-Rules cannot: the kernel drops what comes back to ::1 over another link than lo (docs/decisions/0005-firewall.md).
+Rules cannot at the loopback: the kernel drops what comes back to ::1 over another link than lo, and to 127.0.0.1
+unless route_localnet opens 127.0.0.0/8 to whoever is on that link (docs/decisions/0014-loopback.md). The attendant
+listens where the port is published, for what comes over lo alone, so that no program of the host takes the port later.
 """
 
 from __future__ import annotations
@@ -8,14 +10,20 @@ from __future__ import annotations
 import errno
 import posix
 
+from capsule._ext import attendant as sockets
 from capsule.errors import NetworkError
 from capsule.network import address as addresses, attendant, ports as published
 from capsule.network.store import Networks
 
 _NAME = "capsule-proxy"
-#: Ports that one attendant carries (csrc/attendstart.h, ATTEND_SOCKETS_MAX).
-MOST = 128
+#: Sockets of one attendant: a port published at every address takes two.
+MOST = sockets.SOCKETS_MAX
+_EVERYWHERE = {4: "0.0.0.0", 6: "::"}
+_LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 _ABSENT = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # a host without IPv6
+_NAMES = 53  # responders of networks have it at the gateways' addresses
+
+Place = tuple[dict, int, str]
 
 
 def path_of(networks: Networks, id: str) -> str:
@@ -23,62 +31,89 @@ def path_of(networks: Networks, id: str) -> str:
     return f"{networks.directory}/{id}.proxy"
 
 
-def ports_of(endpoint: dict) -> list[dict]:
-    """Return the ports of an endpoint that are published at ::1: those asked for there, then as many as one carries."""
-    possible = [port for port in endpoint["ports"] if port["proto"] != "sctp"]
-    asked = [port for port in possible if port["host_ip"] == published.LOOPBACK]
-    others = [port for port in possible if port["host_ip"] in ("", "::")]
+def places_of(endpoint: dict) -> list[Place]:
+    """Return (port, family, address of the host) of each socket: those of the loopback, then as many as one has."""
+    asked: list[Place] = []
+    others: list[Place] = []
+    for port in endpoint["ports"]:
+        if port["proto"] == "sctp":
+            continue
+        if published.is_loopback(port):
+            asked.append((port, addresses.parse(port["host_ip"])[0], port["host_ip"]))
+            continue
+        for family, text in published.places(port):
+            everywhere = _LOOPBACK if port["host_port"] == _NAMES else _EVERYWHERE
+            others.append((port, family, text or everywhere[family]))
     return asked + others[:max(MOST - len(asked), 0)]
 
 
 def up(networks: Networks, endpoint: dict) -> None:
-    """Carry the ports of an endpoint that are published at ::1; fine when that is done already. Raises NetworkError."""
-    ports = ports_of(endpoint)
-    if not ports:
+    """Carry and hold the published ports of an endpoint; fine when that is done already. Raises NetworkError."""
+    places = places_of(endpoint)
+    if not places:
         return
-    if len(ports) > MOST:
-        raise NetworkError("publish ports", "at ::1", f"{len(ports)} are asked for, and a container has {MOST} there")
+    if len(places) > MOST:
+        raise NetworkError("publish ports", "at the loopback",
+                           f"{len(places)} are asked for, and a container has {MOST} there")
     path = path_of(networks, endpoint["id"])
-    own = [text.partition("/")[0] for text in endpoint["addresses"]]
-    target = ([text for text in own if ":" in text] or own)[0]
-    raw = addresses.to_bytes(*addresses.parse(target)).hex()
     with networks.lock():
         if attendant.holder(path):
             return
         attendant.write(path, "")
         try:
-            _start(path, endpoint, ports, raw)
+            _start(path, endpoint, places)
         except BaseException:
             attendant.stop(path)
             raise
 
 
-def _start(path: str, endpoint: dict, ports: list[dict], target: str) -> None:
+def _start(path: str, endpoint: dict, places: list[Place]) -> None:
     argv = [_NAME, endpoint["container"]]
-    for port in ports:
-        argv += [target, str(port["container_port"])]
-    host = addresses.to_bytes(*addresses.parse(published.LOOPBACK))
+    fds: list[int] = []
     try:
-        attendant.start(path, argv, [(6, port["proto"], host, port["host_port"]) for port in ports])
+        for port, family, text in places:
+            fd = _bind(port, family, text)
+            if fd >= 0:
+                fds.append(fd)
+                argv += [_target(endpoint, family), str(port["container_port"])]
+        if fds:
+            attendant.run(path, argv, fds)
+        else:
+            attendant.stop(path)
+    finally:
+        for fd in fds:
+            posix.close(fd)
+
+
+def _bind(port: dict, family: int, text: str) -> int:
+    """Return a socket at a place of the host; -1 where the host has no such family and nobody named it."""
+    try:
+        return sockets.bind(family, port["proto"], addresses.to_bytes(*addresses.parse(text)), port["host_port"], True)
     except OSError as err:
-        if err.errno not in _ABSENT:
-            raise NetworkError("publish ports", "at ::1", errno=err.errno) from err
-        wanted = [port for port in ports if port["host_ip"] == published.LOOPBACK]
-        if wanted:
-            raise NetworkError("publish port", published.describe(wanted[0]), "the host has no IPv6") from err
-        attendant.stop(path)
+        if family == 6 and err.errno in _ABSENT:
+            if port["host_ip"]:
+                raise NetworkError("publish port", published.describe(port), "the host has no IPv6") from err
+            return -1
+        cause = "a program of the host listens there" if err.errno == errno.EADDRINUSE else ""
+        raise NetworkError("publish port", published.describe(port), cause, errno=err.errno) from err
+
+
+def _target(endpoint: dict, family: int) -> str:
+    """Return the container's address behind a place, in hex: of the same family where it has one."""
+    own = [text.partition("/")[0] for text in endpoint["addresses"]]
+    same = [text for text in own if (":" in text) == (family == 6)]
+    return addresses.to_bytes(*addresses.parse((same or own)[0])).hex()
 
 
 def down(networks: Networks, endpoint: dict) -> None:
     """End what `up` started; fine when there is nothing. Raises NetworkError."""
-    if ports_of(endpoint):
+    if places_of(endpoint):
         attendant.stop(path_of(networks, endpoint["id"]))
 
 
 def is_lacking(networks: Networks, endpoint: dict) -> bool:
     """Tell whether an endpoint should have a proxy and has none. Raises NetworkError."""
-    path = path_of(networks, endpoint["id"])
-    return bool(ports_of(endpoint)) and posix.access("/proc/net/if_inet6", posix.F_OK) and not attendant.holder(path)
+    return bool(places_of(endpoint)) and not attendant.holder(path_of(networks, endpoint["id"]))
 
 
 def strays(networks: Networks) -> list[str]:

@@ -142,8 +142,7 @@ def resolv_text(host: str, servers: list[str], searches: list[str], options: lis
 
 
 def is_loopback(text: str) -> bool:
-    family, number = addresses.parse(text.partition("%")[0])
-    return number >> 24 == 127 if family == 4 else number == 1 or number >> 96 == 0xFFFF and number >> 24 & 0xFF == 127
+    return addresses.is_loopback(*addresses.parse(text.partition("%")[0]))
 
 
 def read_host(path: str = RESOLV_CONF, resolved: str = RESOLVED_CONF) -> str:

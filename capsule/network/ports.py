@@ -126,12 +126,17 @@ def _collide(one: dict, other: dict) -> bool:
     """Tell whether two ports would be the same place of the host."""
     if one["proto"] != other["proto"] or one["host_port"] != other["host_port"] or not one["host_port"]:
         return False
-    places = _places(one), _places(other)
-    return any([left == right or "" in (left[1], right[1]) for left in places[0] for right in places[1]
+    both = places(one), places(other)
+    return any([left == right or "" in (left[1], right[1]) for left in both[0] for right in both[1]
                 if left[0] == right[0]])
 
 
-def _places(port: dict) -> list[tuple[int, str]]:
+def is_loopback(port: dict) -> bool:
+    """Tell whether a port is published at an address of the host's loopback."""
+    return bool(port["host_ip"]) and addresses.is_loopback(*addresses.parse(port["host_ip"]))
+
+
+def places(port: dict) -> list[tuple[int, str]]:
     """Return (family, address) of where a port is published; "" is every address of the family."""
     if not port["host_ip"]:
         return [(4, ""), (6, "")]
@@ -206,9 +211,9 @@ def _candidates() -> list[int]:
 
 def _taken(port: dict) -> str:
     """Say why the host's own sockets leave no room for a port; "" when they do. man 2 bind."""
-    if port["host_ip"] == LOOPBACK and port["proto"] == "sctp":
-        return "IPv6's loopback is served for tcp and udp alone; publish at 127.0.0.1"
-    for family, text in _places(port):
+    if port["proto"] == "sctp" and is_loopback(port):
+        return "the loopback is served for tcp and udp alone"
+    for family, text in places(port):
         number = addresses.parse(text)[1] if text else 0
         try:
             sockets.try_bind(family, port["proto"], addresses.to_bytes(family, number), port["host_port"])

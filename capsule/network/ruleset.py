@@ -35,6 +35,7 @@ SETS = (
     ("inet", "published6_port", ("inet_proto", "inet_service"), "inet_service", False),
     ("inet", "published6_at", ("ipv6_addr", "inet_proto", "inet_service"), "ipv6_addr", False),
     ("inet", "published6_at_port", ("ipv6_addr", "inet_proto", "inet_service"), "inet_service", False),
+    ("inet", "ends", ("ifname",), "", False),  # host sides of endpoints
     ("inet", "closed", ("nf_proto",), "", False),  # families that this host did not forward before us
     ("bridge", "ends", ("ifname",), "", False),  # host sides of endpoints
     ("bridge", "alone", ("ifname",), "", False),  # those whose containers may not talk to each other
@@ -93,7 +94,9 @@ _NO_GROUP = "00:00:00:00:00:00"
 #: Chains in the order in which they must exist: family, name, (type, hook, priority) or (), rules.
 CHAINS: tuple[tuple[str, str, tuple, list], ...] = (
     ("inet", "guard", ("filter", "prerouting", -300), [
-        # route_localnet lets 127.0.0.0/8 in over our bridges: for answers, which conntrack turns back later.
+        # A container speaks to its bridge: nothing that it sends is the port's own (frames to 01:80:c2:00:00:0X are).
+        [_is(_FROM, "@ends"), _DROP],
+        # The kernel drops it as well, unless somebody has set route_localnet for every link.
         [_is(_FROM, "@bridges"), _is(_DADDR4, _LOCALNET), _DROP],
         [_is(_FROM, "@bridges"), _is(_SADDR4, _LOCALNET), _DROP],
     ]),
@@ -109,7 +112,8 @@ CHAINS: tuple[tuple[str, str, tuple, list], ...] = (
         [_TO_THIS_HOST, _jump("publish")],
     ]),
     ("inet", "leaving", ("nat", "output", -100), [
-        # IPv6 has no route_localnet: what leaves from ::1 never gets an answer. A proxy serves it (proxy.py).
+        # What leaves from the loopback over another link gets no answer there: a proxy serves it (loopback.py).
+        [_is(_DADDR4, _LOCALNET), _RETURN],
         [_is(_DADDR6, "::1"), _RETURN],
         [_TO_THIS_HOST, _jump("publish")],
     ]),
@@ -142,7 +146,6 @@ CHAINS: tuple[tuple[str, str, tuple, list], ...] = (
         # To a neighbour by the host's address: the answer must come back this way.
         [_PUBLISHED, _is(_concat(_TO, _SADDR4), "@subnets4"), _MASQUERADE],
         [_PUBLISHED, _is(_concat(_TO, _SADDR6), "@subnets6"), _MASQUERADE],
-        [_is(_TO, "@bridges"), _is(_SADDR4, _LOCALNET), _MASQUERADE],
         [_isnt(_TO, "@bridges"), _is(_SADDR4, "@masquerade4"), _MASQUERADE],
         [_isnt(_TO, "@bridges"), _is(_SADDR6, "@masquerade6"), _MASQUERADE],
     ]),
@@ -165,6 +168,8 @@ CHAINS: tuple[tuple[str, str, tuple, list], ...] = (
         [_DROP],
     ]),
     ("bridge", "check", (), [
+        # Group addresses of bridges: what is sent there passes no bridge (IEEE 802.1Q 8.6.3), and none of it is ours.
+        [_is({"&": [_field("ether", "daddr"), "ff:ff:ff:ff:ff:f0"]}, "01:80:c2:00:00:00"), _DROP],
         [_isnt(_concat(_FROM, _field("ether", "saddr")), "@macs"), _DROP],
         [{"vmap": {"key": _field("ether", "type"), "data": {"set": [
             ["arp", _jump("check_arp")], ["ip", _jump("check_ip4")], ["ip6", _jump("check_ip6")]]}}}],
@@ -231,7 +236,8 @@ def network_elements(record: dict) -> list[Element]:
 def endpoint_elements(record: dict, endpoint: dict) -> list[Element]:
     """Return what an endpoint adds to the sets: what it may send, and what is published of it."""
     name, mac = endpoint["host_interface"], endpoint["mac"]
-    found: list[Element] = [("bridge", "ends", (name,), ()), ("bridge", "macs", (name, mac), ())]
+    found: list[Element] = [("inet", "ends", (name,), ()), ("bridge", "ends", (name,), ()),
+                            ("bridge", "macs", (name, mac), ())]
     if not record.get("icc", True):
         found.append(("bridge", "alone", (name,), ()))
     own = own_addresses(endpoint)
@@ -260,7 +266,7 @@ def _published(port: dict, own: list[tuple[int, str]]) -> list[Element]:
     wanted = addresses.parse(host_ip) if host_ip else (0, 0)
     for family in (4, 6):
         target = [text for own_family, text in own if own_family == family][:1]
-        if not target or wanted[0] not in (0, family) or wanted == (6, 1):  # ::1 has its proxy
+        if not target or wanted[0] not in (0, family) or addresses.is_loopback(*wanted):  # that has its proxy
             continue
         place = (port["proto"], port["host_port"])
         at = bool(wanted[1])

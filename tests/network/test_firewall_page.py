@@ -15,7 +15,7 @@ RECORD = {"name": "web", "id": "web", "bridge": "br-web", "subnets": [{"subnet":
           "internal": False, "icc": True, "isolate": False, "masquerade": True}
 ENDPOINT = {"host_interface": "veth0", "mac": "0a:42:0a:59:00:02", "addresses": ["10.89.0.2/24", "fd00:89::2/64"],
             "ports": [{"proto": "tcp", "host_ip": "", "host_port": 8080, "container_port": 80},
-                      {"proto": "udp", "host_ip": "127.0.0.1", "host_port": 5353, "container_port": 53}]}
+                      {"proto": "udp", "host_ip": "192.0.2.1", "host_port": 5353, "container_port": 53}]}
 
 
 @requires("root", "nft", "ip")

@@ -108,7 +108,7 @@ def test_a_proxy_goes_with_its_container_and_comes_back_when_it_is_missed(world,
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: world.attendant(name) == 0)
     found = world.network("check", rc=1).out
-    assert found == f"blue: {box.id}: the proxy of its ports at ::1 does not run\n"
+    assert found == f"blue: {box.id}: the proxy of its ports does not run\n"
     world.network("check", "--fix")
     assert say(world, "tcp", "::1", 8080, b"hello") == b"echo: hello"
     second = world.attendant(name)
@@ -128,3 +128,41 @@ def test_a_port_that_is_taken_at_the_loopback_is_refused_before_anything_is_made
             said = world.create(bundle(["/payload", "pause"]), "--network", "blue", "-p", published, rc=1).err
             assert "a program of the host listens there" in said
     assert world.leases("blue") == {}
+
+
+def test_a_published_port_is_no_longer_to_be_had_on_the_host(world, serve):
+    """A program that came later would bind it without an error, and hear nothing."""
+    world.network("create", "blue", "--subnet", "10.5.0.0/24")
+    box = serve("--network", "blue", "-p", "8080:80", "-p", "8080:80/udp", "-p", "127.0.0.2:8081:80")
+    places = [(socket.AF_INET, "0.0.0.0", 8080), (socket.AF_INET, "127.0.0.1", 8080), (socket.AF_INET6, "::", 8080),
+              (socket.AF_INET, "127.0.0.2", 8081)]
+    for family, address, port in places:
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM) if port == 8080 else (socket.SOCK_STREAM,):
+            with socket_at(world.netns, family, kind) as late, pytest.raises(OSError, match="in use"):
+                late.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(kind == socket.SOCK_STREAM))
+                late.bind((address, port))
+                if kind == socket.SOCK_STREAM:
+                    late.listen()
+    assert say(world, "tcp", "127.0.0.2", 8081, b"hello") == b"echo: hello"
+    world.delete(box, "--force")
+    with socket_at(world.netns, socket.AF_INET, socket.SOCK_STREAM) as late:
+        late.bind(("0.0.0.0", 8080))
+
+
+def test_three_hundred_connections_at_once_are_carried(world, serve):
+    world.network("create", "blue", "--subnet", "10.5.0.0/24")
+    serve("--network", "blue", "-p", "127.0.0.1:8080:80")
+    held = []
+    try:
+        for _ in range(300):
+            made = socket_at(world.netns, socket.AF_INET, socket.SOCK_STREAM)
+            held.append(made)
+            made.settimeout(TIMEOUT)
+            made.connect(("127.0.0.1", 8080))
+        for made in reversed(held):
+            made.sendall(b"x")
+        held[0].shutdown(socket.SHUT_WR)
+        assert held[0].recv(64) == b"echo: x"
+    finally:
+        for made in held:
+            made.close()
