@@ -9,7 +9,7 @@ ARGS ?=
 
 ifdef CI
 export CAPSULE_WERROR = 1
-export CAPSULE_REQUIRE ?= root,runtime,stop,noseal,busybox,gcc,qemu,debootstrap,podman,buildah,docker,containerd,tini,cni,iptables,uidmap,pasta,slirp4netns,tun,firewalld,systemd,registry,skopeo,umoci,mariadb,redis,pymysql,nft,ip,devbpf
+export CAPSULE_REQUIRE ?= root,runtime,stop,noseal,busybox,gcc,qemu,debootstrap,podman,buildah,docker,containerd,tini,cni,iptables,uidmap,pasta,slirp4netns,tun,firewalld,systemd,registry,skopeo,umoci,mariadb,redis,pymysql,nft,ip,ps,make,mirror,devbpf
 endif
 
 .DEFAULT_GOAL := help
@@ -57,7 +57,7 @@ guest-build:
 	@$(SETUP) build_ext --inplace
 	@$(SETUP) build_launcher --flavours=capsule,capsule-stop
 
-demo: bootstrap-demo build ## run a container from the host's busybox and look at it (needs root)
+demo: bootstrap-demo build ## run sandboxes, and an image of the host's busybox, and look at them (root)
 	@$(PYTHON_OF_TREE) tools/demo
 
 bench: bootstrap-bench build ## compare with the installed runc and crun

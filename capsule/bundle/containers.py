@@ -27,6 +27,7 @@ RECORD = "record.json"
 CONFIG = "config.json"
 NAMES = ".names"
 ID_BYTES = 32  # an id is twice as many hexadecimal digits
+RESUME = "resume"  # key of `extra`: it ran when it was stopped for a reboot
 SHORT = 12  # digits of an id that people are shown
 
 # Every key of the file: name, what it is when a record is made. The default's type is the key's.

@@ -107,6 +107,7 @@ def _count(entry: Entry, record: Record, again: bool) -> None:
     record.runs += 1
     record.started_ns = time.time_ns()
     record.wanted, record.error = True, ""
+    record.extra.pop(records.RESUME, None)
     if not again:
         record.restarts = 0
     records.save(entry, record)

@@ -17,14 +17,19 @@ _WATCH = b"W"
 _EXIT = b"X"
 
 
-def stop(places: running.Places, word: str, *, timeout_s: int = -1, signal: int = 0) -> None:
+def stop(places: running.Places, word: str, *, timeout_s: int = -1, signal: int = 0, for_reboot: bool = False) -> None:
     """End a container and wait until it has been cleaned up; fine when it does not run.
 
-    It gets its stop signal (or `signal`), and KILL after timeout_s seconds, -1 for its own. Raises CapsuleError.
+    It gets its stop signal (or `signal`), and KILL after timeout_s seconds, -1 for its own. for_reboot: what was
+    wanted to run is so again when the machine starts. Raises CapsuleError.
     """
     _, entry, record = running.open_locked(places, word)
     try:
-        if record.wanted:
+        if record.wanted or records.RESUME in record.extra and not for_reboot:
+            if for_reboot:
+                record.extra[records.RESUME] = True
+            else:
+                record.extra.pop(records.RESUME, None)
             record.wanted = False
             records.save(entry, record)
         entry.unlock()

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from capsule import verbs
 from capsule._ext import json
 from capsule.bundle import containers, life
 from capsule.bundle.containers import Containers
-from capsule.cli import listing, output
+from capsule.cli import listing, output, templates
 from capsule.cli.paths import containers_root, runtime_root, storage_root, volume_root
 from capsule.cli.scanner import Invocation
 from capsule.errors import CapsuleError, ImageError, NetworkError, NotFound
-
-_PLACE = re.compile(r"\{\{\s*(json\s+)?\.([A-Za-z0-9_.\-]*)\s*\}\}")
 
 
 def run(invocation: Invocation) -> int:
@@ -22,13 +19,9 @@ def run(invocation: Invocation) -> int:
     kind, text = invocation.options["type"], invocation.options["format"]
     if kind and kind not in _FINDERS:
         raise CapsuleError("inspect", f"--type {kind}", f"expected one of {', '.join(_FINDERS)}")
-    if text not in ("", "json") and not _PLACE.search(text):
-        raise CapsuleError("inspect", f"--format {text}", "expected json, or text with {{.Key.Key}} in it")
+    templates.documents("inspect", text, [])
     found = [_find(invocation, word, [kind] if kind else list(_FINDERS)) for word in invocation.positionals]
-    if text in ("", "json"):
-        output.print_json(found, pretty=True)
-    else:
-        output.print_out("".join([_fill(text, document) + "\n" for document in found]))
+    output.print_out(templates.documents("inspect", text, found))
     return 0
 
 
@@ -38,21 +31,6 @@ def _find(invocation: Invocation, word: str, kinds: list[str]) -> dict:
         if document is not None:
             return document
     raise NotFound(f'no {" and no ".join(kinds)} is called "{word}"')
-
-
-def _fill(text: str, document: dict) -> str:
-    """Put values in the place of their keys: `{{.State.Status}}`, `{{json .Config}}`, as Go's templates for that."""
-    def value(match: re.Match) -> str:
-        at: object = document
-        for key in [key for key in match[2].split(".") if key]:
-            if not isinstance(at, dict) or key not in at:
-                raise CapsuleError("inspect", match[0], f"there is no {key}")
-            at = at[key]
-        if match[1] or isinstance(at, dict | list):
-            return json.dumps(at).decode("utf-8", "surrogateescape")
-        return "" if at is None else str(at).lower() if isinstance(at, bool) else str(at)
-
-    return _PLACE.sub(value, text)
 
 
 def _container(invocation: Invocation, word: str) -> dict | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from capsule.bundle import running, stopping
+from capsule.bundle import life, running, stopping
 from capsule.bundle.containers import Containers
 from capsule.cli import output
 from capsule.cli.life_options import seconds
@@ -20,7 +20,7 @@ def run(invocation: Invocation) -> int:
     """Do what is asked to each container in turn; one that fails does not keep the others from it."""
     places, act = places_of(invocation), _ACTIONS[invocation.command]
     status, failure = 0, None
-    for word in invocation.positionals:
+    for word in _names(invocation):
         try:
             output.print_out(f"{act(places, word, invocation.options)}\n")
         except CapsuleError as err:
@@ -30,6 +30,23 @@ def run(invocation: Invocation) -> int:
     if failure is not None:
         raise failure
     return status
+
+
+def _names(invocation: Invocation) -> list[str]:
+    """Return the containers that are meant: those named, or with --all those of the engine that fit.
+
+    Raises CapsuleError.
+    """
+    texts = invocation.options.get("filter") or []
+    if not invocation.options.get("every"):
+        if texts:
+            raise CapsuleError(invocation.command, f"--filter {texts[0]}", "goes with --all, not with names")
+        return invocation.positionals
+    from capsule.cli import filters, listing
+
+    rows = filters.choose(invocation.command, texts, {**listing.FILTERS, **_BOOT}, listing.collect(invocation))
+    wanted = _STATES.get(invocation.command)
+    return [row["Id"] for row in rows if row["IsEngine"] and (wanted is None or row["State"] in wanted)]
 
 
 def start(invocation: Invocation) -> bool:
@@ -48,7 +65,12 @@ def _timeout(options: dict) -> int:
 
 
 def _stop(places: running.Places, word: str, options: dict) -> str:
-    stopping.stop(places, word, timeout_s=_timeout(options))
+    stopping.stop(places, word, timeout_s=_timeout(options), for_reboot=options["for_reboot"])
+    return word
+
+
+def _start(places: running.Places, word: str, options: dict) -> str:
+    running.in_background(places, Containers(places.containers).find(word))
     return word
 
 
@@ -72,4 +94,12 @@ def _rm(places: running.Places, word: str, options: dict) -> str:
     return word
 
 
-_ACTIONS = {"stop": _stop, "restart": _restart, "wait": _wait, "rm": _rm, "image destroyc": _rm}
+def _starts_on_boot(row: dict, text: str) -> bool:
+    policy = row["RestartPolicy"]
+    return (policy == "always" or policy == "unless-stopped" and row["Wanted"]) == (text == "true")
+
+
+_BOOT = {"should-start-on-boot": _starts_on_boot}
+#: What --all means: containers that are there already, or not there any more, are passed over.
+_STATES = {"start": (life.CREATED, life.EXITED), "stop": (life.RUNNING, life.PAUSED, life.RESTARTING)}
+_ACTIONS = {"start": _start, "stop": _stop, "restart": _restart, "wait": _wait, "rm": _rm, "image destroyc": _rm}

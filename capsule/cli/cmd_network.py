@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from capsule import log
-from capsule.cli import output
+from capsule.cli import filters, output, templates
 from capsule.cli.paths import runtime_root
 from capsule.cli.scanner import Invocation
 from capsule.cli.tables import layout
@@ -59,19 +59,30 @@ def _records(networks: Networks) -> list[dict]:
 
 def _list(invocation: Invocation, networks: Networks) -> int:
     options = invocation.options
-    if options["format"] not in ("", "table", "json"):
-        raise CapsuleError(f"invalid format option: {options['format']}")
+    kind = templates.kind("network list", options["format"])
     records = [record for record in _records(networks) if options["driver"] in ("", record["driver"])]
+    records = filters.choose("network list", options["filter"], _FILTERS, records)
     if options["quiet"]:
         output.print_out("".join(record["name"] + "\n" for record in records))
-    elif options["format"] == "json":
+    elif kind == "json":
         output.print_json(records, pretty=False)
+    elif kind == "template":
+        words = [{**record, "gateway_ip": _joined(record, "gateway"), "subnet": _joined(record, "subnet")}
+                 for record in records]
+        output.print_out(templates.lines("network list", options["format"], words))
     else:
         rows = [["NAME", "GATEWAY_IP", "SUBNET", "DRIVER"]]
         rows += [[record["name"], _joined(record, "gateway"), _joined(record, "subnet"), record["driver"]]
                  for record in records]
         output.print_out(layout(rows))
     return 0
+
+
+_FILTERS: dict[str, filters.Match] = {
+    "name": lambda record, text: text in record["name"],
+    "driver": lambda record, text: record["driver"] == text,
+    "label": lambda record, text: filters.has_label(record["labels"], text),
+}
 
 
 def _joined(record: dict, key: str) -> str:
@@ -86,7 +97,7 @@ def _inspect(invocation: Invocation, networks: Networks) -> int:
         record["endpoints"] = sorted(state.endpoints.values(), key=lambda endpoint: endpoint["container"])
         record["free_addresses"] = IPAM(name, record["subnets"], state.leases).allocatable()
         documents.append(record)
-    output.print_json(documents, pretty=True)
+    output.print_out(templates.documents("network inspect", invocation.options["format"], documents))
     return 0
 
 

@@ -9,7 +9,11 @@ from capsule.errors import StateError
 
 
 def run(invocation: Invocation) -> int:
-    """Start the container."""
+    """Start the container; several, or --all, are of the engine."""
+    if len(invocation.positionals) != 1 or invocation.options["filter"]:
+        from capsule.cli import cmd_life
+
+        return cmd_life.run(invocation)
     try:
         verbs.start(runtime_root(invocation), invocation.positionals[0])
     except StateError:

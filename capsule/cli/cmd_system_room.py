@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from capsule.bundle import room
 from capsule.bundle.containers import Containers
-from capsule.cli import output
+from capsule.cli import output, templates
 from capsule.cli.paths import containers_root, storage_root, volume_root
 from capsule.cli.scanner import Invocation
 from capsule.cli.tables import layout
+from capsule.errors import CapsuleError
 from capsule.image.store import Store
 from capsule.image.views import size_text
 from capsule.volume.store import Volumes
@@ -27,7 +28,9 @@ def run(invocation: Invocation) -> int:
 
 def _print_room(invocation: Invocation, kinds: list[room.Kind]) -> None:
     options = invocation.options
-    if options["json"]:
+    if templates.kind("system df", options["format"]) == "template":
+        raise CapsuleError("system df", f"--format {options['format']}", "expected table or json")
+    if options["json"] or options["format"] == "json":
         output.print_json([{**kind.to_data(), **({"items": kind.rows} if options["verbose"] else {})}
                            for kind in kinds], pretty=True)
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from capsule import log
-from capsule.cli import output, quantities
+from capsule.cli import filters, output, quantities, templates
 from capsule.cli.paths import volume_root
 from capsule.cli.scanner import Invocation
 from capsule.cli.tables import layout
@@ -77,11 +77,14 @@ def _records(volumes: Volumes) -> list[dict]:
 
 def _list(invocation: Invocation, volumes: Volumes) -> int:
     options = invocation.options
-    if options["format"] not in ("", "table", "json"):
-        raise CapsuleError("print as", repr(options["format"]), "table and json are the formats")
+    kind = templates.kind("volume list", options["format"])
     rows = [views.details(volumes, record) for record in _records(volumes)]
-    if options["format"] == "json":
+    rows = filters.choose("volume list", options["filter"], _FILTERS, rows)
+    if kind == "json":
         output.print_json(rows, pretty=True)
+    elif kind == "template":
+        words = [{**row, "driver": "local"} for row in rows]
+        output.print_out(templates.lines("volume list", options["format"], words))
     elif options["quiet"]:
         output.print_out("".join(f"{row['name']}\n" for row in rows))
     else:
@@ -90,8 +93,16 @@ def _list(invocation: Invocation, volumes: Volumes) -> int:
     return 0
 
 
+_FILTERS: dict[str, filters.Match] = {
+    "name": lambda row, text: text in row["name"],
+    "label": lambda row, text: filters.has_label(row["labels"], text),
+    "dangling": lambda row, text: (not row["containers"]) == (text == "true"),
+}
+
+
 def _inspect(invocation: Invocation, volumes: Volumes) -> int:
-    output.print_json([views.details(volumes, volumes.load(name)) for name in invocation.positionals], pretty=True)
+    documents = [views.details(volumes, volumes.load(name)) for name in invocation.positionals]
+    output.print_out(templates.documents("volume inspect", invocation.options["format"], documents))
     return 0
 
 

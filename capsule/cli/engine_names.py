@@ -8,17 +8,19 @@ from capsule.cli.scanner import Invocation
 from capsule.errors import CapsuleError
 
 VERBS = ("start", "exec", "kill", "delete", "state", "pause", "resume", "update", "events", "ps", "top", "port", "why")
+_SECOND = ("network connect", "network disconnect")  # the network comes first
 
 
 def translate(invocation: Invocation) -> bool:
     """Put the id in the place of a name, or of the beginning of an id; tell whether that changes anything."""
     words = invocation.positionals
-    if invocation.command not in VERBS or not words:
+    at = 1 if invocation.command in _SECOND else 0
+    if invocation.command not in VERBS + _SECOND or len(words) <= at:
         return False
     try:
-        id = Containers(containers_root(invocation)).find(words[0])
+        id = Containers(containers_root(invocation)).find(words[at])
     except CapsuleError:
         return False
-    changed = words[0] != id
-    words[0] = id
+    changed = words[at] != id
+    words[at] = id
     return changed

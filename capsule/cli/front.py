@@ -281,7 +281,7 @@ def _build_invocation(ctx: click.Context, arguments: tuple, **options) -> Invoca
     """Check the number of arguments and build the Invocation."""
     assert isinstance(ctx.command, Verb)
     name, _module, (least, most), _mixed, _arguments, _summary, _options = ctx.command.grammar
-    if len(arguments) < least or 0 <= most < len(arguments):
+    if not grammar.is_enough(len(arguments), least, options) or 0 <= most < len(arguments):
         raise WrongCount(ctx, name, len(arguments), least, most)
     return Invocation(name, _values(ctx.find_root().params), _values(options), list(arguments))
 

@@ -73,7 +73,14 @@ COMMANDS = (
             *NETWORK,
         ),
     ),
-    ("start", "cmd_start", (1, 1), True, "<container-id>", "run the process of a created container", ()),
+    (
+        "start", "cmd_start", (1, -1), True, "<container-id...>",
+        "run the process of a created container, or a stopped container of the engine again",
+        (
+            ("every", ("all", "a"), FLAG, "", "every container of the engine that does not run"),
+            ("filter", ("filter",), TEXTS, "KEY=VALUE", "with --all: only those; of ps, or should-start-on-boot=true"),
+        ),
+    ),
     (
         "run", "cmd_run", (1, 1), True, "<container-id>", "create and run a container",
         (
@@ -130,10 +137,13 @@ COMMANDS = (
         "ps", "cmd_ps", (0, -1), False, "[container-id [ps options]]",
         "list containers, or the processes of one",
         (
-            _FORMAT,
+            ("format", ("format", "f"), TEXT, "FORMAT", "table (default), json, or text with {{.Key}} in it"),
             ("all", ("all", "a"), FLAG, "", "also those that do not run"),
+            ("latest", ("latest", "l"), FLAG, "", "only the container made last"),
+            ("last", ("last", "n"), NUMBER, "N", "only the N containers made last"),
             ("quiet", ("quiet", "q"), FLAG, "", "print ids only"),
-            ("filter", ("filter",), TEXTS, "KEY=VALUE", "name, id, status, label, ancestor, network or exited"),
+            ("filter", ("filter",), TEXTS, "KEY=VALUE",
+             "name, id, status, label, ancestor, network, volume, health, restart-policy or exited"),
             ("no_trunc", ("no-trunc",), FLAG, "", "print whole ids and commands"),
         ),
     ),
@@ -235,6 +245,11 @@ def find_verb(name: str) -> tuple | None:
         if command[0] == name:
             return command
     return None
+
+
+def is_enough(count: int, least: int, values: dict) -> bool:
+    """Tell whether there are arguments enough; the option `every` stands for names, and goes with none."""
+    return count == 0 if values.get("every") else count >= least
 
 
 def find_command(name: str) -> tuple | None:

@@ -5,32 +5,35 @@ from __future__ import annotations
 import time
 
 from capsule import log, verbs
-from capsule.bundle import life
-from capsule.bundle.containers import SHORT, Containers, Record
-from capsule.cli import output, times
+from capsule.bundle import health, life
+from capsule.bundle.containers import RESUME, SHORT, Containers, Record
+from capsule.cli import filters, output, templates, times
 from capsule.cli.paths import containers_root, runtime_root
 from capsule.cli.scanner import Invocation
 from capsule.cli.tables import layout
 from capsule.errors import CapsuleError, NotFound
+from capsule.state.store import Entry
 
 _COMMAND_MAX = 20
-_FILTERS = ("name", "id", "status", "label", "ancestor", "network", "exited")
 
 
 def run(invocation: Invocation) -> int:
     """Print the containers that run; all of them with --all. Raises CapsuleError."""
     options = invocation.options
-    if options["format"] not in ("", "table", "json"):
-        raise CapsuleError(f"invalid format option: {options['format']}")
-    filters = [_filter(text) for text in options["filter"]]
-    # Who asks for a state asks for those that do not run as well.
-    everything = options["all"] or any([key in ("status", "exited") for key, _ in filters])
-    rows = [row for row in collect(invocation) if (everything or row["State"] in ("running", "paused"))
-            and all([_matches(row, key, value) for key, value in filters])]
+    kind = templates.kind("ps", options["format"])
+    wanted = filters.pairs("ps", options["filter"], list(FILTERS))
+    last = _last(options)
+    # Who asks for a state, or for the last ones, asks for those that do not run as well.
+    everything = options["all"] or last is not None or "status" in wanted or "exited" in wanted
+    rows = [row for row in collect(invocation) if everything or row["State"] in ("running", "paused")]
+    rows = filters.choose("ps", options["filter"], FILTERS, rows[:last])
     if options["quiet"]:
         output.print_out("".join([f"{row['Id'] if options['no_trunc'] else _short(row)}\n" for row in rows]))
-    elif options["format"] == "json":
+    elif kind == "json":
         output.print_json(rows, pretty=True)
+    elif kind == "template":
+        words = [_words(row, options["no_trunc"]) for row in rows]
+        output.print_out(templates.lines("ps", options["format"], words))
     else:
         output.print_out(layout([_HEAD, *[_cells(row, options["no_trunc"]) for row in rows]]))
     return 0
@@ -46,7 +49,7 @@ def collect(invocation: Invocation) -> list[dict]:
         known.add(record.id)
         try:
             with found.open(record.id) as entry:
-                rows.append(_of_engine(record, life.observe(root, entry, record), endpoints.get(record.id, [])))
+                rows.append(_of_engine(entry, record, life.observe(root, entry, record), endpoints.get(record.id, [])))
         except NotFound:
             continue  # it has just gone
     for state in verbs.list_(root):
@@ -72,10 +75,14 @@ def _endpoints(root: str) -> dict[str, list[dict]]:
     return found
 
 
-def _of_engine(record: Record, seen: life.Life, endpoints: list[dict]) -> dict:
+def _of_engine(entry: Entry, record: Record, seen: life.Life, endpoints: list[dict]) -> dict:
     row = _row(record.id, record.name, record.create_time, seen.status, seen.pid, endpoints)
     row.update({"Image": record.image, "ImageID": record.image_id, "Command": record.command,
                 "Labels": record.labels, "StartedAt": record.start_time, "Restarts": record.restarts,
+                "RestartPolicy": (record.restart or {}).get("policy", "no"),
+                "Wanted": record.wanted or RESUME in record.extra,
+                "Health": health.read(entry, record).get("status", "") if seen.is_up else "",
+                "Mounts": [one[key] for one in record.volumes for key in ("name", "destination") if key in one],
                 "ExitCode": seen.end["status"] if seen.end is not None else None,
                 "ExitedAt": seen.end["time"] if seen.end is not None else "", "IsEngine": True})
     row["Status"] = _status(row)
@@ -90,6 +97,7 @@ def _of_runtime(root: str, state: dict, endpoints: list[dict]) -> dict:
         pass  # half-made, damaged, or without a program
     row = _row(state["id"], state["id"], state["created"], state["status"], state["pid"], endpoints)
     row.update({"Image": state["bundle"], "ImageID": "", "Command": command, "StartedAt": "", "Restarts": 0,
+                "RestartPolicy": "no", "Wanted": False, "Health": "", "Mounts": [],
                 "Labels": state.get("annotations") or {}, "ExitCode": None, "ExitedAt": "", "IsEngine": False})
     row["Status"] = _status(row)
     return row
@@ -141,25 +149,30 @@ def _short(row: dict) -> str:
     return row["Id"][:SHORT] if row["IsEngine"] else row["Id"]
 
 
-def _filter(text: str) -> tuple[str, str]:
-    key, has_value, value = text.partition("=")
-    if key not in _FILTERS or not has_value:
-        raise CapsuleError("ps", f"--filter {text}", f"expected one of {'=, '.join(_FILTERS)}=")
-    return key, value
+def _words(row: dict, whole: bool) -> dict:
+    """Return what `{{.Key}}` can name: Docker's and podman's keys, as text."""
+    created = times.parse(row["CreatedAt"])
+    return {**row, "ID": row["Id"] if whole else _short(row), "Names": row["Names"][0],
+            "Command": _plain(" ".join(row["Command"])), "Ports": ", ".join(row["Ports"]),
+            "Networks": ",".join(row["Networks"]),
+            "RunningFor": f"{times.span(time.time_ns() - created)} ago" if created is not None else ""}
 
 
-def _matches(row: dict, key: str, value: str) -> bool:
-    if key == "name":
-        return value in row["Names"][0]
-    if key == "id":
-        return row["Id"].startswith(value)
-    if key == "status":
-        return row["State"] == value or value == "stopped" and row["State"] == "exited"
-    if key == "label":
-        name, has_value, wanted = value.partition("=")
-        return name in row["Labels"] and (not has_value or row["Labels"][name] == wanted)
-    if key == "ancestor":
-        return value in (row["Image"], row["ImageID"]) or row["Image"].partition(":")[0] == value
-    if key == "network":
-        return value in row["Networks"]
-    return row["ExitCode"] is not None and str(row["ExitCode"]) == value
+def _last(options: dict) -> int | None:
+    if options["last"] < 0:
+        raise CapsuleError("ps", f"--last {options['last']}", "expected a number of containers")
+    return options["last"] or (1 if options["latest"] else None)
+
+
+FILTERS: dict[str, filters.Match] = {
+    "name": lambda row, text: text in row["Names"][0],
+    "id": lambda row, text: row["Id"].startswith(text),
+    "status": lambda row, text: row["State"] == text or text == "stopped" and row["State"] == "exited",
+    "label": lambda row, text: filters.has_label(row["Labels"], text),
+    "ancestor": lambda row, text: text in (row["Image"], row["ImageID"], row["Image"].partition(":")[0]),
+    "network": lambda row, text: text in row["Networks"],
+    "volume": lambda row, text: text in row["Mounts"],
+    "health": lambda row, text: row["Health"] == text,
+    "restart-policy": lambda row, text: row["RestartPolicy"] == text,
+    "exited": lambda row, text: row["ExitCode"] is not None and str(row["ExitCode"]) == text,
+}

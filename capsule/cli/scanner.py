@@ -42,7 +42,7 @@ def scan(argv: list) -> Invocation | None:
     positionals: list = []
     if _read(words, at, options, values, mixed, positionals) < 0:
         return None
-    if len(positionals) < least or (most >= 0 and len(positionals) > most):
+    if not grammar.is_enough(len(positionals), least, values) or (most >= 0 and len(positionals) > most):
         return None
     return Invocation(name, global_values, values, positionals)
 

@@ -23,6 +23,7 @@ from capsule.image.lookup import BLOBS, REF_NAME, Image
 from capsule.image.progress import Progress
 from capsule.image.store import Store
 
+Named = tuple[Image, list[str]]
 FORMATS = ("oci-archive", "docker-archive")
 _CONTAINERD_NAME = "io.containerd.image.name"  # the whole name, where docker has only the tag in REF_NAME
 
@@ -173,8 +174,8 @@ def _load_docker(store: Store, staging: Staging, directory: Directory, progress:
     return found
 
 
-def save(store: Store, images: list[Image], output: BinaryIO, form: str) -> None:
-    """Write images as an archive. Raises ImageError, OSError."""
+def save(store: Store, images: list[Named], output: BinaryIO, form: str) -> None:
+    """Write images as an archive, each under the names that it is given. Raises ImageError, OSError."""
     with tarfile.open(fileobj=output, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         if form == "oci-archive":
             _save_oci(store, images, archive)
@@ -195,10 +196,10 @@ def _add_json(archive: tarfile.TarFile, name: str, value: object) -> None:
     _add(archive, name, len(data), io.BytesIO(data))
 
 
-def _save_oci(store: Store, images: list[Image], archive: tarfile.TarFile) -> None:
+def _save_oci(store: Store, images: list[Named], archive: tarfile.TarFile) -> None:
     entries, written = [], set()
     _add_json(archive, "oci-layout", {"imageLayoutVersion": "1.0.0"})
-    for image in images:
+    for image, tags in images:
         record = image.record
         for digest in (record["manifest"], image.id, *(layer["digest"] for layer in record["layers"])):
             if digest not in written:
@@ -206,7 +207,7 @@ def _save_oci(store: Store, images: list[Image], archive: tarfile.TarFile) -> No
                 with open(f"{store.root}/{BLOBS}/{digest[7:]}", "rb") as file:
                     _add(archive, f"{BLOBS}/{digest[7:]}", os.fstat(file.fileno()).st_size, file)
         descriptor = {"mediaType": record["media_type"], "digest": record["manifest"], "size": record["manifest_size"]}
-        entries += [{**descriptor, "annotations": {REF_NAME: name}} for name in image.names] or [descriptor]
+        entries += [{**descriptor, "annotations": {REF_NAME: name}} for name in tags] or [descriptor]
     _add_json(archive, "index.json", {"schemaVersion": 2, "mediaType": documents.OCI_INDEX, "manifests": entries})
 
 
@@ -224,9 +225,9 @@ class _Inflated:
         return data
 
 
-def _save_docker(store: Store, images: list[Image], archive: tarfile.TarFile) -> None:
+def _save_docker(store: Store, images: list[Named], archive: tarfile.TarFile) -> None:
     listed, written = [], set()
-    for image in images:
+    for image, tags in images:
         with open(f"{store.root}/{BLOBS}/{image.id[7:]}", "rb") as file:
             _add(archive, f"{image.id[7:]}.json", os.fstat(file.fileno()).st_size, file)
         for layer in image.record["layers"]:
@@ -234,6 +235,6 @@ def _save_docker(store: Store, images: list[Image], archive: tarfile.TarFile) ->
                 written.add(layer["diff_id"])
                 with open(f"{store.root}/{BLOBS}/{layer['digest'][7:]}", "rb") as file:
                     _add(archive, f"{layer['diff_id'][7:]}.tar", layer["tar_size"], _Inflated(file))
-        listed.append({"Config": f"{image.id[7:]}.json", "RepoTags": image.names,
+        listed.append({"Config": f"{image.id[7:]}.json", "RepoTags": tags,
                        "Layers": [f"{layer['diff_id'][7:]}.tar" for layer in image.record["layers"]]})
     _add_json(archive, "manifest.json", listed)

@@ -30,7 +30,8 @@ def rows(store: Store) -> list[dict]:
         for name in image.names or [""]:
             found.append({"id": image.id, "layer_id": f"sha256:{layers[-1]['chain']}" if layers else "",
                           "created": image.config.get("created") or "", "size": size(image), "name": name,
-                          "digest": image.manifest, "in_use": bool(store.holders(image.id))})
+                          "digest": image.manifest, "in_use": bool(store.holders(image.id)),
+                          "labels": (image.config.get("config") or {}).get("Labels") or {}})
     return found
 
 

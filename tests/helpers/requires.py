@@ -162,6 +162,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "firewalld": lambda: _program("firewalld", "firewalld") or _program("dbus-daemon", "dbus"),
     "busybox": lambda: _program("busybox", "busybox-static"),
     "gcc": _compiler,
+    "make": lambda: _program("make", "make"),
     "strace": lambda: _program("strace", "strace"),
     "ps": lambda: _program("ps", "procps"),
     "ip": lambda: _program("ip", "iproute2"),

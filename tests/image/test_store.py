@@ -250,8 +250,11 @@ def test_what_is_saved_is_loaded(cli: Cli, store: Store, tmp_path: Path, form: s
     cli("image", "load", data=layout.archive())
     cli("image", "tag", "reg.example/a/b:7", "short")
     before = store.find("short")
-    cli("image", "save", "--format", form, "-o", tmp_path / "out.tar", "short")
+    cli("image", "save", "--format", form, "-o", tmp_path / "out.tar", before.id)
+    cli("image", "save", "--format", form, "-o", tmp_path / "one.tar", "short", "short:latest")
     cli("image", "delete", "-f", before.id)
+    loaded = cli("image", "load", "-i", tmp_path / "one.tar")
+    assert loaded.splitlines() == [f"short:latest {before.id}"]  # what was not said was not saved
     cli("image", "load", "-i", tmp_path / "out.tar")
     after = store.find("short")
     assert (after.id, sorted(after.names)) == (before.id, ["reg.example/a/b:7", "short:latest"])

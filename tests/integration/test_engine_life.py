@@ -212,6 +212,25 @@ def test_a_reboot_leaves_it_to_be_started_and_removed(engine, capsule) -> None:
     engine.call("rm", "web")
 
 
+def test_after_a_reboot_those_start_that_are_wanted(engine, capsule) -> None:
+    ids = {name: engine.detach("exec sleep 60", "--name", name, "--stop-timeout", "0", "--restart", policy)
+           for name, policy in {"always": "always", "kept": "unless-stopped", "ended": "unless-stopped",
+                                "plain": "no"}.items()}
+    engine.call("stop", "ended")
+    for name in ("always", "kept", "plain"):
+        engine.kill_monitor(ids[name])
+        capsule.call("delete", "--force", ids[name])
+
+    started = engine.call("start", "--all", "--filter", "should-start-on-boot=true").lines
+    assert sorted(started) == sorted([ids["always"], ids["kept"]])
+    assert sorted(engine.call("ps", "--format", "{{.Names}}").lines) == ["always", "kept"]
+    of_policy = ("--filter", "restart-policy=unless-stopped")
+    assert engine.call("stop", "--all", "--for-reboot", *of_policy).lines == [ids["kept"]]
+    assert engine.call("start", "--all", *of_policy, "--filter", "should-start-on-boot=true").lines == [ids["kept"]]
+    engine.call("stop", "kept")
+    assert engine.call("start", "--all", "--filter", "should-start-on-boot=true").lines == []
+
+
 @pytest.mark.parametrize(("flags", "text"), [
     (("--restart", "often"), "on-failure"), (("--restart", "always:3"), "on-failure"),
     (("--restart", "on-failure:x"), "number"),

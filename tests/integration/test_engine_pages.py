@@ -1,37 +1,31 @@
-"""The examples of the engine's pages run as they stand."""
+"""The examples of the engine's pages and of the README do what is shown there."""
 
 from __future__ import annotations
 
-import re
-import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
+from helpers import pages
 from helpers.engine import Engine
 from helpers.requires import ROOT, requires
-from helpers.runtime import DEADLINE, ENVIRONMENT
 
-pytestmark = requires("root", "runtime", "busybox", "ps")
-PAGES = ("docs/engine.md", "docs/engine/containers.md")
-BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def examples(page: str) -> list[str]:
-    return BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+pytestmark = requires("root", "runtime", "busybox", "ps", "ip", "nft")
+#: A network namespace for each page: ports and names of networks are the examples' own.
+APART = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+PAGES = ["README.md", "docs/engine.md", "docs/build-images.md", "docs/volumes.md",
+         *[str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs/engine").glob("*.md"))]]
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_examples_of_a_page_run(page: str, capsule, tmp_path: Path) -> None:
-    found = examples(page)
-    assert found, f"{page} shows no example"
+def test_the_examples_of_a_page_do_what_is_shown(page: str, capsule, tmp_path: Path) -> None:
     engine = Engine(capsule)
-    program = shlex.join([*capsule.argv, "--root", str(capsule.root)])
     try:
-        for number, text in enumerate(found):
-            script = f'set -e\ncapsule() {{ {program} "$@"; }}\n{text}'
-            done = subprocess.run(["sh", "-c", script], cwd=tmp_path, env=ENVIRONMENT, timeout=3 * DEADLINE,
-                                  stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, f"example {number + 1} of {page}:\n{text}\n{done.stdout}\n{done.stderr}"
+        pages.play(page, capsule, tmp_path, APART)
     finally:
         engine.clean()
+
+
+def test_a_page_that_shows_something_else_would_fail() -> None:
+    assert pages.fits(["a...c", "...", "end"], ["abc", "x", "y", "end"])
+    assert pages.fits(["..."], []) and not pages.fits([], ["x"])
+    assert not pages.fits(["a", "b"], ["a"]) and not pages.fits(["a"], ["a", "b"]) and not pages.fits(["a.c"], ["abc"])

@@ -54,6 +54,42 @@ def test_ps_lists_containers_of_both_kinds(engine, web, capsule, bundle) -> None
     capsule.call("delete", "--force", "plain")
 
 
+def test_listings_are_printed_as_people_ask_for_them(engine, web, capsule) -> None:
+    other = engine.detach("exec sleep 60", "--name", "other", "--restart", "always", "-v", "data:/data")
+    for flags, names in {
+        ("--filter", "restart-policy=always"): ["other"], ("--filter", "volume=data"): ["other"],
+        ("--filter", "volume=/data"): ["other"], ("--filter", "name=web", "--filter", "name=other"): ["other", "web"],
+        ("--filter", "label=tier", "--filter", "label=none"): [], ("--filter", "health=healthy"): [],
+        ("--latest",): ["other"], ("-n", "5"): ["other", "web"],
+    }.items():
+        assert capsule.call("ps", *flags, "--format", "{{.Names}}").lines == names, flags
+    assert capsule.call("ps", "-l", "--format", "{{.ID}} {{ .names }}\\t{{json .Mounts}}").out == (
+        f'{other[:12]} other\t["data","/data"]\n')
+    table = capsule.call("ps", "--format", "table {{.Names}}\\t{{.State}}").lines
+    assert [line.split() for line in table] == [["NAMES", "STATE"], ["other", "running"], ["web", "running"]]
+    assert "there is Id, Names" in one_line(capsule.call("ps", "--format", "{{.Nmaes}}", rc=FAILS))
+    for text in ("jsn", "{{.Names", "{{range .}}x{{end}}"):
+        assert "expected" in one_line(capsule.call("ps", "--format", text, rc=FAILS))
+    assert capsule.call("volume", "list", "--filter", "dangling=false", "--format", "{{.Name}} {{.Driver}}").lines == [
+        "data local"]
+    assert "expected one of name=" in one_line(capsule.call("volume", "list", "--filter", "driver=local", rc=FAILS))
+    assert capsule.call("image", "list", "--filter", "dangling=true", "--format", "{{.ID}}").out == ""
+    assert "image list --format x: expected" in one_line(capsule.call("image", "list", "--format", "x", rc=FAILS))
+
+
+def test_all_stands_for_names_and_goes_with_none(engine, web, capsule) -> None:
+    ended = engine.detach("exit 0", "--name", "ended", "--label", "tier=back")
+    engine.wait("ended")
+    assert "goes with --all" in one_line(capsule.call("rm", "--filter", "name=web", "web", rc=FAILS))
+    for words in (("stop", "--all", "web"), ("rm",), ("start", "--all", "web"), ("start",)):
+        assert "requires" in capsule.call(*words, rc=FAILS).err
+    assert capsule.call("rm", "--all", "--filter", "label=tier=back").lines == [ended]
+    assert capsule.call("stop", "--all", "-t", "0").lines == [web]
+    assert capsule.call("stop", "--all").out == ""
+    assert capsule.call("start", "web", "web", rc=FAILS).lines == ["web"]  # the second time it runs already
+    assert capsule.call("rm", "-af").lines == [web]
+
+
 def test_verbs_of_the_runtime_take_names(engine, web, capsule) -> None:
     assert capsule.call("exec", "web", "echo", "in").out == "in\n"
     pid = engine.program(web)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DIRECTORIES = ("build_support", "capsule", "csrc", "docs", "tests", "tools")
+DIRECTORIES = ("build_support", "contrib", "capsule", "csrc", "docs", "tests", "tools")
 
 
 def tracked() -> set[str]:

@@ -9,6 +9,7 @@ ALIASES = {"ls": "list", "rm": "delete", "inspect": "get", "unmount": "umount", 
 
 _QUIET = ("quiet", ("quiet", "q"), FLAG, "", "print ids only")
 _JSON = ("format", ("format", "f"), TEXT, "FORMAT", "table (default) or json")
+_FORMAT = ("format", ("format", "f"), TEXT, "FORMAT", "table (default), json, or text with {{.Key}} in it")
 _CHANGES = (
     ("change", ("change", "c"), TEXTS, "INSTRUCTION", "apply 'ENTRYPOINT [\"/app\"]', 'ENV A=b' or the like"),
     ("message", ("message", "m"), TEXT, "TEXT", "comment in the image's history"),
@@ -91,12 +92,14 @@ COMMANDS = (
     (
         "image list", "cmd_image_show", (0, 1), True, "[name]", "list images",
         (
-            _QUIET, _JSON,
+            _QUIET, _FORMAT,
+            ("filter", ("filter",), TEXTS, "KEY=VALUE", "reference (a pattern), label, or dangling=true|false"),
             ("no_trunc", ("no-trunc",), FLAG, "", "print whole ids"),
             ("digests", ("digests",), FLAG, "", "add the DIGEST column, of manifests"),
         ),
     ),
-    ("image get", "cmd_image_show", (1, -1), True, "<image...>", "print all that is known of images, as JSON", ()),
+    ("image get", "cmd_image_show", (1, -1), True, "<image...>", "print all that is known of images, as JSON",
+     (("format", ("format", "f"), TEXT, "FORMAT", "json (default), or text with {{.Key.Key}} in it"),)),
     (
         "image history", "cmd_image_show", (1, 1), True, "<image>", "tell how an image was made, the last step first",
         (_JSON, ("no_trunc", ("no-trunc",), FLAG, "", "print whole commands")),

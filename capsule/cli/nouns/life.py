@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from capsule.cli.grammar import FLAG, TEXT
+from capsule.cli.grammar import FLAG, TEXT, TEXTS
 
 SUMMARY = "containers of the engine"
 ALIASES: dict[str, str] = {"log": "logs"}
 
 _NAMES = "<container...>"
+_EVERY = ("every", ("all", "a"), FLAG, "", "every container of the engine")
+_FILTER = ("filter", ("filter",), TEXTS, "KEY=VALUE", "with --all: only those; as of ps")
 _TIME = ("time", ("time", "t", "timeout"), TEXT, "SECONDS", "how long before KILL (default: the container's own)")
 
 COMMANDS = (
@@ -22,14 +24,17 @@ COMMANDS = (
             ("exec", ("exec",), TEXT, "ID", "not built: exec keeps no log"),
         ),
     ),
-    ("stop", "cmd_life", (1, -1), True, _NAMES, "end containers: their stop signal, then KILL", (_TIME,)),
-    ("restart", "cmd_life", (1, -1), True, _NAMES, "stop containers that run, and start them", (_TIME,)),
+    ("stop", "cmd_life", (1, -1), True, _NAMES, "end containers: their stop signal, then KILL",
+     (_TIME, _EVERY, _FILTER, ("for_reboot", ("for-reboot",), FLAG, "", "they are to start again with the machine"))),
+    ("restart", "cmd_life", (1, -1), True, _NAMES, "stop containers that run, and start them",
+     (_TIME, _EVERY, _FILTER)),
     ("wait", "cmd_life", (1, -1), True, _NAMES, "wait for the end of containers and print their exit statuses", ()),
     (
         "rm", "cmd_life", (1, -1), True, _NAMES, "remove containers of the engine",
         (
             ("force", ("force", "f"), FLAG, "", "kill them first; fine when there is none"),
             ("volumes", ("volumes", "v"), FLAG, "", "with their volumes without a name"),
+            _EVERY, _FILTER,
         ),
     ),
     (

@@ -34,12 +34,14 @@ COMMANDS = (
     (
         "network list", _MODULE, (0, 0), True, "", "list networks",
         (
-            _FORMAT,
+            ("format", ("format", "f"), TEXT, "FORMAT", "table (default), json, or text with {{.Key}} in it"),
             ("quiet", ("quiet", "q"), FLAG, "", "print names only"),
+            ("filter", ("filter",), TEXTS, "KEY=VALUE", "name, driver or label"),
             ("driver", ("driver",), TEXT, "NAME", "only networks of this driver"),
         ),
     ),
-    ("network inspect", _MODULE, (1, -1), True, "<name>...", "print networks and their endpoints as JSON", ()),
+    ("network inspect", _MODULE, (1, -1), True, "<name>...", "print networks and their endpoints as JSON",
+     (("format", ("format", "f"), TEXT, "FORMAT", "json (default), or text with {{.Key.Key}} in it"),)),
     ("network show", _MODULE, (1, 1), True, "<name>", "print a network in a line", ()),
     (
         "network delete", _MODULE, (1, -1), True, "<name>...", "remove networks",

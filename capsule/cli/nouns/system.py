@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from capsule.cli.grammar import FLAG
+from capsule.cli.grammar import FLAG, TEXT
 
 SUMMARY = "what capsule keeps on this machine"
 ALIASES: dict = {}
@@ -10,7 +10,8 @@ ALIASES: dict = {}
 COMMANDS = (
     (
         "system df", "cmd_system_room", (0, 0), True, "", "tell what takes room on the disk",
-        (("verbose", ("verbose", "v"), FLAG, "", "name each of them"), ("json", ("json",), FLAG, "", "print JSON")),
+        (("verbose", ("verbose", "v"), FLAG, "", "name each of them"), ("json", ("json",), FLAG, "", "print JSON"),
+         ("format", ("format",), TEXT, "FORMAT", "table (default) or json")),
     ),
     (
         "system prune", "cmd_system_room", (0, 0), True, "",

@@ -7,7 +7,7 @@ from capsule.cli.grammar import FLAG, TEXT, TEXTS
 SUMMARY = "volumes: directories that outlive containers"
 ALIASES = {"ls": "list", "rm": "delete", "remove": "delete"}
 _MODULE = "cmd_volume"
-_FORMAT = ("format", ("format", "f"), TEXT, "FORMAT", "table (default) or json")
+_FORMAT = ("format", ("format", "f"), TEXT, "FORMAT", "table (default), json, or text with {{.Key}} in it")
 
 COMMANDS = (
     (
@@ -21,9 +21,11 @@ COMMANDS = (
     ),
     (
         "volume list", _MODULE, (0, 0), True, "", "list volumes",
-        (_FORMAT, ("quiet", ("quiet", "q"), FLAG, "", "print names only")),
+        (_FORMAT, ("quiet", ("quiet", "q"), FLAG, "", "print names only"),
+         ("filter", ("filter",), TEXTS, "KEY=VALUE", "name, label, or dangling=true|false")),
     ),
-    ("volume inspect", _MODULE, (1, -1), True, "<name...>", "print all that is known of volumes, as JSON", ()),
+    ("volume inspect", _MODULE, (1, -1), True, "<name...>", "print all that is known of volumes, as JSON",
+     (("format", ("format", "f"), TEXT, "FORMAT", "json (default), or text with {{.Key.Key}} in it"),)),
     (
         "volume delete", _MODULE, (1, -1), True, "<name...>", "remove volumes and what is in them",
         (("force", ("force", "f"), FLAG, "", "fine when there is none; one that a container has stays"),),
