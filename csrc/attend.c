@@ -1,4 +1,4 @@
-/* build: -std=gnu11 -Os -ffreestanding -fno-builtin -fno-stack-protector -fcf-protection=none -fno-pic -fno-asynchronous-unwind-tables -ffunction-sections -nostdlib -static -s -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,noseparate-code -Wl,-z,norelro csrc/rt.c csrc/dns.c csrc/attend_table.c csrc/attend_socket.c csrc/attend_dns.c csrc/attend_stream.c csrc/attend_proxy.c csrc/attend_child.c */
+/* build: -std=gnu11 -Os -ffreestanding -fno-builtin -fno-stack-protector -fcf-protection=none -fno-pic -fno-asynchronous-unwind-tables -ffunction-sections -nostdlib -static -s -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,noseparate-code -Wl,-z,norelro csrc/rt.c csrc/dns.c csrc/attend_table.c csrc/attend_socket.c csrc/attend_dns.c csrc/attend_stream.c csrc/attend_proxy.c csrc/attend_child.c csrc/attend_leave.c */
 /*
  * The attendant's loop, and its end: when its data file has no name any more. See attend.h.
  *
@@ -183,6 +183,7 @@ int capsule_main(int argc, char **argv, char **envp)
 	rt4(__NR_rt_sigaction, 13 /* SIGPIPE */, &ignore, 0, sizeof(uint64_t));
 	rt5(__NR_prctl, PR_SET_NAME, argv[0], 0, 0, 0);
 	watch_data_file();
+	capsule_attend_leave();
 	if (argc > 3 && argv[2][0] == '-') {
 		if (!capsule_attend_child(argv[2][1] == 'u', argv + 3, envp))
 			return EXIT_USAGE;

@@ -90,6 +90,9 @@ void capsule_attend_dns_stream(int fd);
 /* Carry what comes to an address (8 or 32 hexadecimal digits) and port; false for what is none. */
 bool capsule_attend_proxy(int fd, int type, const char *address, const char *port);
 
+/* Leave the cgroups of who started us, soon; call it as root. */
+void capsule_attend_leave(void);
+
 /* Start a program, in another user namespace if enters, and watch it; false where that fails. */
 bool capsule_attend_child(bool enters, char **argv, char **envp);
 /* End the program, if there is one, and us. */

@@ -13,10 +13,10 @@ struct stream {
 	struct attend_claim claim;
 	struct attend_slot *client;
 	struct attend_slot *server;
-	uint8_t *query, *answer;    /* BUFFER bytes each, with the length in front */
-	size_t read, taken;	    /* of the query; of the answer, from the server */
-	size_t sent, asked;	    /* of the answer; of the query, to the server */
-	size_t ready;		    /* size of the answer, 0 while there is none */
+	uint8_t *query, *answer; /* BUFFER bytes each, with the length in front */
+	size_t read, taken;	 /* of the query; of the answer, from the server */
+	size_t sent, asked;	 /* of the answer; of the query, to the server */
+	size_t ready;		 /* size of the answer, 0 while there is none */
 };
 
 static struct stream streams[STREAMS];

@@ -70,9 +70,11 @@ def start(path: str, argv: list[str], sockets: list[tuple[int, str, bytes, int]]
     """
     fds: list[int] = []
     try:
+        proc.stop_point("net-attend")
         for family, protocol, address, port in sockets:
             fds.append(attendant.bind(family, protocol, address, port))
         run(path, argv, fds)
+        proc.stop_point("net-attended")
     finally:
         for fd in fds:
             posix.close(fd)

@@ -188,6 +188,7 @@ def test_the_responder_lives_as_long_as_there_are_members(world, bundle):
     status = dict(line.split(":\t") for line in Path(f"/proc/{first}/status").read_text().splitlines()
                   if ":\t" in line)
     assert (status["Uid"].split("\t")[0], int(status["CapEff"], 16)) == ("65534", 0)
+    wait_until(lambda: len(os.listdir(f"/proc/{first}/fd")) == 7, TIMEOUT, "the way out of the cgroup")
     assert sorted(os.listdir(f"/proc/{first}/fd")) == list("0123456")
     assert int(status["VmRSS"].split()[0]) < 1000, "more than a megabyte"
     # killed, it is missed, and made again
@@ -242,6 +243,27 @@ def test_a_network_without_names_has_no_responder(world, bundle):
     starter(world, bundle)("--network", "blue")
     assert responder(world, "blue") == 0
     assert world.network("check").out == ""
+
+
+@requires("cgroup1")
+def test_the_responder_leaves_the_cgroups_of_who_started_it(resolving, bundle):
+    """A unit that is stopped takes its cgroup along (KillMode=control-group): not what serves other units."""
+    world = resolving
+    world.network("create", "one", "--subnet", "10.5.0.0/24")
+    unit = Path(f"/sys/fs/cgroup/pids/ct{os.getpid()}-unit")
+    unit.mkdir()
+    try:
+        box = bundle(["/payload", "pause"])
+        words = world.words_for("run", box, ["--detach", "--network", "one"])
+        world.call(*words, scene=["sh", "-c", f'echo $$ > {unit}/tasks; exec "$@"', "sh"])
+        path = Path(f"/proc/{responder(world, 'one')}/cgroup")
+        wait_until(lambda: ":pids:/\n" in path.read_text(encoding="ascii"), TIMEOUT, "the responder at the root")
+        assert all(line.endswith(":/") for line in path.read_text(encoding="ascii").splitlines())
+        assert not (unit / "tasks").read_text(encoding="ascii")
+        assert ask(world.netns_of(box), box.id).records == ["10.5.0.2"]
+    finally:
+        world.clean()
+        unit.rmdir()
 
 
 def test_who_floods_takes_places_from_itself_alone(resolving, bundle):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from helpers import process, stops
 from helpers.requires import requires
@@ -9,7 +11,7 @@ from helpers.wait import wait_until
 
 pytestmark = requires("root", "stop", "busybox", "gcc", "ip")
 
-NAMES = [name for name in stops.names() if name.startswith("net-")]
+NAMES = [name for name in stops.names() if name.startswith("net-") and not name.startswith("net-user")]
 VERBS = ["create", "delete", "connect", "disconnect"]
 
 
@@ -56,3 +58,31 @@ def test_kill_9_at_each_step_and_delete(stopping, bundle, verb):
         world.network("delete", "blue")
         assert world.links() == {}, name
     assert reached, f"{verb} passes no stop point"
+
+
+@pytest.mark.parametrize("point", ["net-attend", "net-attended"])
+@pytest.mark.parametrize("kind", ["dns", "proxy"])
+def test_kill_9_around_the_start_of_an_attendant(stopping, bundle, kind, point):
+    """Its file is written before it starts and its lock is its record: whoever comes next finds what there is."""
+    world = stopping
+    world.network("create", "blue", "--subnet", "10.5.0.0/24", *(["--disable-dns"] if kind == "proxy" else []))
+    box, other = bundle(["/payload", "pause"]), bundle(["/payload", "pause"])
+    stopped = stops.stop_at(world, point, *world.words_for("create", box, ["--network", "blue", "-p", "8080:80"]))
+    assert stopped is not None
+    below = process.descendants(stopped.running.pid)
+    stopped.kill()
+    stopped.running.wait()
+    wait_until(lambda: process.reap_orphans() or not any(map(process.is_alive, below)), 10, f"the end of {below}")
+
+    file, = Path(world.root, ".networks").glob(f"*.{kind}")
+    assert bool(world.attendant(file.name)) == (point == "net-attended")
+    if kind == "dns":
+        world.start_container(other, "--network", "blue")
+        assert world.attendant(file.name)
+    world.delete(box, "--force")
+    assert file.exists() == (kind == "dns")
+    assert "missing" not in world.network("check", "--fix", rc=None).out
+    if kind == "dns":
+        world.delete(other, "--force")
+    assert not [*Path(world.root, ".networks").glob("*.dns"), *Path(world.root, ".networks").glob("*.proxy")]
+    assert world.network("check").out == ""
