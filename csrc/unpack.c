@@ -290,7 +290,7 @@ static int make_file(struct capsule_unpack *u, const char *name)
 		fd = capsule_unpack_whole_open(u->parent_fd, mode, u->temporary);
 		if (fd < 0)
 			return fail_call(u, "create", fd);
-		strcpy(u->name, name);
+		memcpy(u->name, name, strlen(name) + 1);
 		u->file_fd = fd;
 		return 0;
 	}
