@@ -12,7 +12,7 @@ import stat
 
 from capsule import verbs
 from capsule._ext import proc
-from capsule.bundle import containers as records, layers
+from capsule.bundle import containers as records
 from capsule.bundle.containers import Containers, Record
 from capsule.errors import ImageError, StateError, Unsupported
 from capsule.image import names
@@ -60,7 +60,7 @@ def _upper(containers: Containers, record: Record, word: str) -> str:
         raise StateError("commit", word, "its removal has begun")
     if not record.image_id:
         raise Unsupported("commit", word, "it runs on this machine's own root, which is never part of an image")
-    upper = f"{containers.root}/{record.id}/upper0" if layers.is_kept(record) else ""
+    upper = f"{containers.root}/{record.id}/upper0" if record.is_kept else ""
     if not upper or not os.path.isdir(upper):
         raise Unsupported("commit", word, "its changes lie in memory, in its own mount namespace")
     return upper

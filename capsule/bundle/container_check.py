@@ -6,7 +6,7 @@ import posix
 import time
 
 from capsule import verbs
-from capsule.bundle import containers as records, life, removal, running
+from capsule.bundle import containers as records, layers, life, removal, running
 from capsule.bundle.containers import NAMES, Containers, Record
 from capsule.cgroups import cgroupfs
 from capsule.errors import CapsuleError, NotFound, StateError
@@ -72,7 +72,9 @@ def _check_life(places: running.Places, found: Containers, entry, record: Record
 
 def _is_unfinished(entry) -> bool:
     try:
-        return entry.marked(records.RECORD) is None
+        data = entry.marked(records.RECORD)
+        # Throw-away ones are not synced: the machine's crash may leave an empty record, and they have no layers.
+        return data is None or not data.strip(b"\0") and not layers.are_there(entry.dir_fd)
     except (StateError, OSError):
         return False
 

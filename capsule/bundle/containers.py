@@ -103,6 +103,11 @@ class Record:
         self.extra: dict = {}
 
     @property
+    def is_kept(self) -> bool:
+        """Tell whether it has anything that outlives its run: throw-away ones of the foreground are in memory."""
+        return self.detached or not self.remove
+
+    @property
     def start_time(self) -> str:
         """When the last run began, as create_time; "" before the first."""
         return format_time(self.started_ns) if self.started_ns else ""
@@ -182,13 +187,14 @@ class Containers:
         """Write down a container that was reserved. Raises AlreadyExists, naming who has the name, StateError."""
         record.create_time = format_time(time.time_ns())
         try:
-            entry.replace(CONFIG, config, durable=True)
+            entry.replace(CONFIG, config, durable=record.is_kept)
             save(entry, record)
-            files.sync_directory(self.root)
+            if record.is_kept:
+                files.sync_directory(self.root)
         except OSError as err:
             raise StateError("record container", record.name, errno=err.errno) from err
         proc.stop_point("engine-recorded")
-        self.take_name(record.name, record.id)
+        self.take_name(record.name, record.id, durable=record.is_kept)
 
     def find(self, word: str) -> str:
         """Return the id that a name, an id or the beginning of one means.
@@ -253,7 +259,7 @@ class Containers:
             return ""
         return id if is_valid(id) and posix.access(f"{self.root}/{id}/{RECORD}", posix.F_OK) else ""
 
-    def take_name(self, name: str, id: str) -> None:
+    def take_name(self, name: str, id: str, *, durable: bool = True) -> None:
         """Have a name lead to a container. Raises AlreadyExists, naming whose it is, StateError."""
         lock_fd = self._lock_names()
         try:
@@ -268,7 +274,8 @@ class Containers:
             except FileNotFoundError:
                 pass
             posix.symlink(id, name, dir_fd=lock_fd)
-            posix.fsync(lock_fd)
+            if durable:
+                posix.fsync(lock_fd)
         except OSError as err:
             raise StateError("name container", name, errno=err.errno) from err
         finally:
@@ -309,8 +316,8 @@ def read(entry: Entry) -> Record:
 
 
 def save(entry: Entry, record: Record) -> None:
-    """Replace the record in one step, for good; the caller has the lock. Raises StateError."""
-    entry.replace(RECORD, json.dumps(record.to_dict()) + b"\n", durable=True)
+    """Replace the record in one step, for good if it is kept; the caller has the lock. Raises StateError."""
+    entry.replace(RECORD, json.dumps(record.to_dict()) + b"\n", durable=record.is_kept)
 
 
 def end_of(entry: Entry, record: Record, name: str = "end.json") -> dict | None:

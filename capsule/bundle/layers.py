@@ -12,18 +12,13 @@ from capsule.linux import trees
 BUILT_IN = "host"
 
 
-def is_kept(record: Record) -> bool:
-    """Tell whether the changes lie in directories: throw-away ones of the foreground are in memory."""
-    return record.detached or not record.remove
-
-
 def draw_host(place: str, record: Record) -> tuple[dict, dict]:
     """Return (config.json as a tree, the overlay) over this machine; `place` is the container's directory.
 
     Done anew for each run: what is secret may have changed since the last. Raises CapsuleError.
     """
     wish = host.Wish(record.command, "/")
-    wish.upper = place if is_kept(record) else ""
+    wish.upper = place if record.is_kept else ""
     tree, overlay, stacks = host.draw(wish)
     overlay["bases"] = [base for base, _ in stacks]
     return tree, overlay
@@ -38,7 +33,7 @@ def prepare(place: str, record: Record, drawn: dict | None) -> dict:
         overlay = drawn if drawn is not None else draw_host(place, record)[1]
     else:
         overlay = dict(record.overlay)
-    if is_kept(record):
+    if record.is_kept:
         overlay["upper"], overlay["work"] = f"{place}/upper0", f"{place}/work0"
         # Layers that outlive the run must outlive a crash of the machine as well.
         overlay["volatile"] = record.remove
@@ -62,6 +57,11 @@ def _make(place: str, index: int, base: str) -> None:
     posix.chmod(fresh, info.st_mode & 0o7777)
     proc.stop_point("engine-upper-made")
     posix.rename(fresh, upper)
+
+
+def are_there(place_fd: int) -> bool:
+    """Tell whether a container's directory has any of them. Raises OSError."""
+    return any([trees.is_directory(trees.lstat(name, place_fd)) for name in posix.listdir(place_fd)])
 
 
 def remove(place_fd: int) -> None:

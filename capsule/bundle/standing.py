@@ -30,7 +30,7 @@ class Standing:
     """The root of a stopped container, whose entry the caller has locked; `root_fd` until close."""
 
     def __init__(self, entry: Entry, record: Record) -> None:
-        if not layers.is_kept(record):
+        if not record.is_kept:
             raise StateError("open the files of container", record.name, "its changes have gone with its run")
         self._path = f"{entry.path}/{_ROOT}"
         place = entry.path

@@ -187,6 +187,19 @@ def test_check_leads_names_to_their_containers_again(engine) -> None:
     assert engine.call("system", "check").out == ""
 
 
+def test_what_a_crash_of_the_machine_leaves_of_a_throw_away_container_goes(engine) -> None:
+    """Its record is not synced, so that it may be empty; one that has layers is somebody's."""
+    ids = [engine.detach("true"), engine.detach("true")]
+    for id in ids:
+        engine.wait(id)
+        (engine.place(id) / "record.json").write_bytes(b"")
+    for path in engine.place(ids[0]).iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+    engine.call("system", "check", "--fix", rc=1)
+    assert engine.is_gone(ids[0]) and engine.place(ids[1]).exists()
+
+
 def test_check_ends_what_a_container_that_is_gone_held(engine) -> None:
     id = engine.detach("exec sleep 60", "-v", "data:/data", "-v", "/more")
     engine.kill_monitor(id)
