@@ -9,7 +9,7 @@ ARGS ?=
 
 ifdef CI
 export CAPSULE_WERROR = 1
-export CAPSULE_REQUIRE ?= root,runtime,stop,noseal,busybox,gcc,qemu,debootstrap,podman,buildah,docker,containerd,tini,cni,iptables,uidmap,pasta,slirp4netns,tun,firewalld,systemd,registry,skopeo,umoci,mariadb,redis,pymysql,nft,ip,ps,make,mirror,devbpf
+export CAPSULE_REQUIRE ?= root,runtime,stop,noseal,busybox,gcc,qemu,debootstrap,podman,buildah,docker,containerd,tini,cni,iptables,uidmap,pasta,slirp4netns,tun,firewalld,systemd,registry,skopeo,umoci,mariadb,redis,pymysql,nft,ip,ps,make,mirror,bash,zsh,fish,man,devbpf
 endif
 
 .DEFAULT_GOAL := help

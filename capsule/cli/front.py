@@ -9,15 +9,18 @@ import os
 from collections.abc import Iterable
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import add_completion_class, get_completion_class
 
 from capsule.cli import completing, grammar, helptext, nouns, output
 from capsule.cli.main import perform
 from capsule.cli.scanner import Invocation
+from capsule.cli.shells import Bash, Fish
 from capsule.cli.spelling import nearest, to_click
 from capsule.errors import CapsuleError
 
 COMPLETION_VARIABLE = "_CAPSULE_COMPLETE"
+add_completion_class(Bash)
+add_completion_class(Fish)
 _WRITE_FAILED = 1
 _WRONG_USAGE = 1
 _UNKNOWN_COMMAND = 3  # runc's
