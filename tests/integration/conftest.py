@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.engine import Engine
 from helpers.requires import variant
 from helpers.runtime import Runtime
 
@@ -17,3 +18,11 @@ def stopping(workdir: Path, leaks: object) -> Iterator[Runtime]:
     runtime = Runtime([str(variant("stop"))], workdir / "state", workdir / "stops")
     yield runtime
     runtime.clean()
+
+
+@pytest.fixture
+def engine(capsule: Runtime) -> Iterator[Engine]:
+    """Give the engine on the state root of the runtime; its containers are removed after the test."""
+    found = Engine(capsule)
+    yield found
+    found.clean()

@@ -9,7 +9,6 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-import pytest
 from helpers import images, killed, process, stops
 from helpers.engine import Engine
 from helpers.requires import requires, variant
@@ -17,13 +16,6 @@ from helpers.runtime import FAILS, Runtime, one_line
 from helpers.wait import wait_until
 
 pytestmark = requires("root", "runtime", "busybox")
-
-
-@pytest.fixture
-def engine(capsule):
-    found = Engine(capsule)
-    yield found
-    found.clean()
 
 
 def _stopped(engine: Engine, script: str, *flags: object, image: str = "host") -> str:

@@ -8,19 +8,11 @@ import signal
 
 import pytest
 from helpers import process, stops
-from helpers.engine import Engine
 from helpers.requires import requires, variant
 from helpers.runtime import FAILS, Runtime
 from helpers.wait import wait_until
 
 pytestmark = requires("root", "runtime", "stop", "busybox")
-
-
-@pytest.fixture
-def engine(capsule):
-    found = Engine(capsule)
-    yield found
-    found.clean()
 
 
 @pytest.fixture

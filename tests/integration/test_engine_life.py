@@ -9,20 +9,13 @@ import time
 
 import pytest
 from helpers import process
-from helpers.engine import Engine, refused
+from helpers.engine import refused
 from helpers.requires import requires
 from helpers.runtime import FAILS
 from helpers.wait import wait_until
 
 pytestmark = requires("root", "runtime", "busybox")
 PRIVATE_MAX_KB = 500
-
-
-@pytest.fixture
-def engine(capsule):
-    found = Engine(capsule)
-    yield found
-    found.clean()
 
 
 def private_kb(pid: int) -> int:

@@ -12,9 +12,8 @@ import subprocess
 import termios
 from pathlib import Path
 
-import pytest
 from helpers import process
-from helpers.engine import Engine, refused
+from helpers.engine import refused
 from helpers.requires import requires
 from helpers.runtime import FAILS
 from helpers.terminal import Pty
@@ -24,13 +23,6 @@ from .test_engine_life import PRIVATE_MAX_KB, private_kb
 
 pytestmark = requires("root", "runtime", "busybox")
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z"
-
-
-@pytest.fixture
-def engine(capsule):
-    found = Engine(capsule)
-    yield found
-    found.clean()
 
 
 def test_k8s_file_has_a_line_a_record(engine) -> None:

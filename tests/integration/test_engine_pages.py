@@ -17,12 +17,8 @@ PAGES = ["README.md", "docs/engine.md", "docs/build-images.md", "docs/volumes.md
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_examples_of_a_page_do_what_is_shown(page: str, capsule, tmp_path: Path) -> None:
-    engine = Engine(capsule)
-    try:
-        pages.play(page, capsule, tmp_path, APART)
-    finally:
-        engine.clean()
+def test_the_examples_of_a_page_do_what_is_shown(page: str, engine: Engine, tmp_path: Path) -> None:
+    pages.play(page, engine.runtime, tmp_path, APART)
 
 
 def test_a_page_that_shows_something_else_would_fail() -> None:

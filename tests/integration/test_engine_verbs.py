@@ -9,18 +9,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from helpers.engine import Engine
 from helpers.requires import requires
 from helpers.runtime import FAILS, one_line
 
 pytestmark = requires("root", "runtime", "busybox", "ps")
-
-
-@pytest.fixture
-def engine(capsule):
-    found = Engine(capsule)
-    yield found
-    found.clean()
 
 
 @pytest.fixture
