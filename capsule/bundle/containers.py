@@ -213,7 +213,7 @@ class Containers:
                                  f"ambiguous: {', '.join([id[:SHORT] for id in found])}")
             if found:
                 return found[0]
-        raise NotFound(f'container "{word}" does not exist')
+        raise NotFound(f'container "{word}" does not exist; `capsule ps --all` names those that are here')
 
     def open(self, id: str, *, lock: bool = False) -> Entry:
         """Open a container's directory. Raises NotFound."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from capsule.bundle import life, running, stopping
 from capsule.bundle.containers import Containers
-from capsule.cli import output
+from capsule.cli import several
 from capsule.cli.life_options import seconds
 from capsule.cli.paths import containers_root, runtime_root, storage_root
 from capsule.cli.scanner import Invocation
@@ -19,17 +19,7 @@ def places_of(invocation: Invocation) -> running.Places:
 def run(invocation: Invocation) -> int:
     """Do what is asked to each container in turn; one that fails does not keep the others from it."""
     places, act = places_of(invocation), _ACTIONS[invocation.command]
-    status, failure = 0, None
-    for word in _names(invocation):
-        try:
-            output.print_out(f"{act(places, word, invocation.options)}\n")
-        except CapsuleError as err:
-            if failure is not None:
-                output.report(failure)
-            failure, status = err, err.exit_status
-    if failure is not None:
-        raise failure
-    return status
+    return several.each(_names(invocation), lambda word: act(places, word, invocation.options))
 
 
 def _names(invocation: Invocation) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from capsule import log
-from capsule.cli import filters, output, templates
+from capsule.cli import filters, output, several, templates
 from capsule.cli.paths import runtime_root
 from capsule.cli.scanner import Invocation
 from capsule.cli.tables import layout
@@ -110,7 +110,8 @@ def _show(invocation: Invocation, networks: Networks) -> int:
 
 def _delete(invocation: Invocation, networks: Networks) -> int:
     options = invocation.options
-    for name in invocation.positionals:
+
+    def remove(name: str) -> str:
         try:
             if options["driver"]:
                 driver = networks.load(name)["driver"]
@@ -120,9 +121,10 @@ def _delete(invocation: Invocation, networks: Networks) -> int:
         except NoSuchNetwork:
             if not options["force"]:
                 raise
-            continue
-        output.print_out(name + "\n")
-    return 0
+            return ""
+        return name
+
+    return several.each(invocation.positionals, remove)
 
 
 def _prune(invocation: Invocation, networks: Networks) -> int:

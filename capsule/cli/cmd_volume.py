@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from capsule import log
-from capsule.cli import filters, output, quantities, templates
+from capsule.cli import filters, output, quantities, several, templates
 from capsule.cli.paths import volume_root
 from capsule.cli.scanner import Invocation
 from capsule.cli.tables import layout
@@ -107,13 +107,14 @@ def _inspect(invocation: Invocation, volumes: Volumes) -> int:
 
 
 def _delete(invocation: Invocation, volumes: Volumes) -> int:
-    for name in invocation.positionals:
+    def remove(name: str) -> str:
         check_name(name)
         if invocation.options["force"] and not volumes.exists(name):
-            continue
+            return ""
         volumes.remove(name)
-        output.print_out(name + "\n")
-    return 0
+        return name
+
+    return several.each(invocation.positionals, remove)
 
 
 def _prune(invocation: Invocation, volumes: Volumes) -> int:

@@ -15,7 +15,7 @@ from capsule.cli import completing, grammar, helptext, nouns, output
 from capsule.cli.main import perform
 from capsule.cli.scanner import Invocation
 from capsule.cli.shells import Bash, Fish
-from capsule.cli.spelling import nearest, to_click
+from capsule.cli.spelling import elsewhere, nearest, to_click
 from capsule.errors import CapsuleError
 
 COMPLETION_VARIABLE = "_CAPSULE_COMPLETE"
@@ -45,7 +45,7 @@ class UnknownCommand(click.UsageError):
     """A word where a command stands that is none; `known` are those that could have been meant."""
 
     def __init__(self, name: str, ctx: click.Context, known: Iterable[str]) -> None:
-        found = nearest(name, known)
+        found = elsewhere(name) or nearest(name, known)
         super().__init__(f"No help topic for '{name}'" + (f" (did you mean {found}?)" if found else ""), ctx)
 
 

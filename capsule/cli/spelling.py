@@ -10,9 +10,19 @@ from collections.abc import Iterable
 
 import click
 
-from capsule.cli import grammar
+from capsule.cli import grammar, nouns
 
 _HELP = ("h", "help")
+#: What other engines call it.
+_ELSEWHERE = {"images": "image list", "rmi": "image delete", "volumes": "volume list", "networks": "network list",
+              "info": "doctor", "unpause": "resume", "container": "ps"}
+
+
+def elsewhere(name: str) -> str:
+    """Return the command that does what other engines, or a noun here, call so; "" if there is none."""
+    if name in _ELSEWHERE:
+        return _ELSEWHERE[name]
+    return next((f"{noun} {name}" for noun in nouns.NOUNS if nouns.find(f"{noun} {name}") is not None), "")
 
 
 def to_click(ctx: click.Context, argv: list[str], options: tuple, *, mixed: bool) -> list[str]:

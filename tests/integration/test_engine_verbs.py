@@ -82,6 +82,17 @@ def test_all_stands_for_names_and_goes_with_none(engine, web, capsule) -> None:
     assert capsule.call("rm", "-af").lines == [web]
 
 
+def test_one_name_that_fails_does_not_keep_the_others(engine, web, capsule) -> None:
+    for noun in ("volume", "network"):
+        for name in ("one", "two"):
+            capsule.call(noun, "create", name)
+        result = capsule.call(noun, "delete", "one", "nosuch", "nomore", "two", rc=FAILS)
+        assert result.lines == ["one", "two"] and len(result.err.splitlines()) == 2
+        assert capsule.call(noun, "list", "--quiet").out == ""
+    result = capsule.call("rm", "--force", "web")
+    assert "`capsule ps --all` names those" in one_line(capsule.call("logs", "web", rc=FAILS))
+
+
 def test_verbs_of_the_runtime_take_names(engine, web, capsule) -> None:
     assert capsule.call("exec", "web", "echo", "in").out == "in\n"
     pid = engine.program(web)

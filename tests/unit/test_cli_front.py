@@ -61,6 +61,8 @@ def test_help_of_the_program_names_every_command(argv, capsys):
         (["foo"], 3, "No help topic for 'foo'"),
         (["foo", "-h"], 3, "No help topic for 'foo'"),
         (["help", "foo"], 3, "No help topic for 'foo'"),
+        (["pull", "box"], 3, "No help topic for 'pull' (did you mean image pull?)"),
+        (["images"], 3, "No help topic for 'images' (did you mean image list?)"),
         (["creat", "id"], 3, "No help topic for 'creat' (did you mean create?)"),
         (["create", "--bundel", ".", "id"], 1, "flag provided but not defined: -bundel (did you mean --bundle?)"),
         (["--rot", "/r", "list"], 1, "flag provided but not defined: -rot (did you mean --root?)"),
