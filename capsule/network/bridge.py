@@ -7,13 +7,12 @@ The requests go through capsule.linux.links, in the launcher: importing pyroute2
 from __future__ import annotations
 
 import errno
-import posix
 
 from capsule import log
 from capsule._ext import proc
-from capsule.errors import NetworkError
+from capsule.errors import CapsuleError, NetworkError
 from capsule.linux import links
-from capsule.network import address as addresses, firewall, interface
+from capsule.network import address as addresses, firewall, forwarding, interface, nft, sysctl
 from capsule.network.driver import NetworkDriver
 
 TYPE_CHECKING = False
@@ -39,6 +38,7 @@ class BridgeDriver(NetworkDriver):
         for entry in record["subnets"]:
             if not entry["gateway"]:
                 raise NetworkError("create network", record["name"], f"the subnet {entry['subnet']} has no gateway")
+        nft.find()
 
     def create(self, networks: Networks, record: dict) -> None:
         with networks.lock():
@@ -47,7 +47,9 @@ class BridgeDriver(NetworkDriver):
                 _bring_up(socket, record)
             finally:
                 socket.close()
-            _refuse_advertisements(record)
+            # Let nothing that a container says make it a router of this host.
+            sysctl.put(f"ipv6/conf/{record['bridge']}/accept_ra", "0")
+            forwarding.note(networks, record)
         firewall.network_up(record)
         from capsule.network import firewalld  # where a network is made alone
 
@@ -57,7 +59,7 @@ class BridgeDriver(NetworkDriver):
         from capsule.network import firewalld
 
         firewalld.forget(record)
-        firewall.network_down(record)
+        firewall.network_down(record, is_last=not _others(networks, record))
         socket = interface.open_socket()
         try:
             link = links.find(socket, record["bridge"])
@@ -118,6 +120,18 @@ class BridgeDriver(NetworkDriver):
                 raise interface.failed(operation, endpoint["host_interface"], err) from err
         finally:
             socket.close()
+
+
+def _others(networks: Networks, record: dict) -> list[str]:
+    """Return the names of the other networks that may have rules."""
+    found = []
+    for name in networks.names():
+        try:
+            if name != record["name"] and networks.load(name)["driver"] == BridgeDriver.name:
+                found.append(name)
+        except CapsuleError:
+            found.append(name)  # nobody knows what it is
+    return found
 
 
 def mac_of(record: dict) -> bytes:
@@ -195,32 +209,3 @@ def _make_pair(networks: Networks, socket: Socket, bridge: int, record: dict, en
             state = networks.state(record["name"])
             state.endpoints[endpoint["id"]] = endpoint
             networks.save_state(record["name"], state)
-
-
-def _refuse_advertisements(record: dict) -> None:
-    """Let nothing that a container says make it a router of this host. Raises NetworkError."""
-    _write(f"/proc/sys/net/ipv6/conf/{record['bridge']}/accept_ra", "0")
-
-
-def _read(path: str) -> str:
-    try:
-        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
-        return ""  # this kernel has no IPv6, or the link has gone
-    try:
-        return posix.read(fd, 64).decode().strip()
-    finally:
-        posix.close(fd)
-
-
-def _write(path: str, value: str) -> None:
-    if _read(path) in ("", value):
-        return
-    try:
-        fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
-        try:
-            posix.write(fd, value.encode())
-        finally:
-            posix.close(fd)
-    except OSError as err:
-        raise NetworkError("write", path, errno=err.errno) from err

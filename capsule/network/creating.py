@@ -82,9 +82,12 @@ def find_or_default(networks: Networks, name: str) -> dict:
             raise
     try:
         return create(networks, name, bridge=name)
-    except NetworkError:
-        # Two first containers: the other one has created it meanwhile.
-        return networks.load(name)
+    except NetworkError as err:
+        try:
+            # Two first containers: the other one has created it meanwhile.
+            return networks.load(name)
+        except NoSuchNetwork:
+            raise err from None
 
 
 def remove(networks: Networks, name: str, *, force: bool = False) -> None:

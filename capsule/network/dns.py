@@ -74,14 +74,16 @@ def stop(networks: Networks, network: str) -> None:
 def servers(networks: Networks, endpoints: list[dict]) -> list[str]:
     """Return the name servers of a container: the responder of each of its networks that has one. Raises NetworkError.
     """
-    found = []
+    found: dict[bool, list[str]] = {False: [], True: []}
     for endpoint in endpoints:
         if not attendant.holder(path_of(networks, endpoint["network"])):
             continue
         families = {addresses.parse(text.partition("/")[0])[0] for text in endpoint["addresses"]}
-        gateways = [entry["gateway"] for entry in networks.load(endpoint["network"])["subnets"] if entry["gateway"]]
-        found += [text for text in gateways if addresses.parse(text)[0] in families][:1]
-    return found
+        record = networks.load(endpoint["network"])
+        gateways = [entry["gateway"] for entry in record["subnets"] if entry["gateway"]]
+        found[record["internal"]] += [text for text in gateways if addresses.parse(text)[0] in families][:1]
+    # An internal one says that it knows no name of elsewhere, and nobody is asked after that.
+    return found[False] + found[True]
 
 
 def is_lacking(networks: Networks, record: dict, members: list[dict]) -> bool:

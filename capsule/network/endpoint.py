@@ -67,13 +67,27 @@ def _lease(networks: Networks, container: str, request: dict, ports: list[dict],
     if ports:
         reserved = [port for other in networks.endpoints() for port in other["ports"]]
         families = {6 if ":" in text else 4 for text in addresses}
-        endpoint["ports"] = published.allocate(ports, reserved, families)
+        responders = _responders(networks) if any([port["host_port"] == published.NAMES for port in ports]) else set()
+        endpoint["ports"] = published.allocate(ports, reserved, families, responders)
     note(record["name"], id)
     proc.stop_point("net-journal")
     state.endpoints[id] = endpoint
     networks.save_state(record["name"], state)
     proc.stop_point("net-leased")
     return endpoint
+
+
+def _responders(networks: Networks) -> set[str]:
+    """Return the addresses at which networks answer for names."""
+    found: set[str] = set()
+    for name in networks.names():
+        try:
+            record = networks.load(name)
+        except CapsuleError:
+            continue  # `network check` tells of it
+        if record.get("dns", True):
+            found.update([entry["gateway"] for entry in record["subnets"] if entry["gateway"]])
+    return found
 
 
 def _endpoint(record: dict, container: str, id: str, request: dict, addresses: list[str]) -> dict:

@@ -18,22 +18,42 @@ from capsule import log
 from capsule._ext import proc
 from capsule.errors import NetworkError
 from capsule.linux import nftables
-from capsule.network import address as addresses, batches, conntrack, forwarding, nft, ruleset as tables
+from capsule.network import (
+    address as addresses,
+    batches,
+    conntrack,
+    forwarding,
+    interface,
+    nft,
+    ruleset as tables,
+)
 from capsule.network.ruleset import Element
 
 
 def network_up(record: dict) -> None:
     """Make the tables what they should be and add a network to them. Idempotent. Raises NetworkError, Unsupported."""
     with _Lock(proc.LOCK_SH):
-        nft.apply("add network", record["name"], tables.base() + tables.change("add", tables.network_elements(record)))
-        forwarding.let_through(record)
+        nft.apply("add network", record["name"], tables.base() + tables.change("add", _network(record)))
+        forwarding.let_through(record, _close)
 
 
-def network_down(record: dict) -> None:
-    """Take a network out of the tables; with the last one the tables go. Idempotent."""
+def _network(record: dict) -> list[Element]:
+    return tables.network_elements(record) + forwarding.elements(record)
+
+
+def _close(family: str) -> None:
+    nft.apply("close", family, tables.change("add", [("inet", "closed", (family,), ())]))
+
+
+def network_down(record: dict, *, is_last: bool = True) -> None:
+    """Take a network out of the tables. With the last one the tables go, and the host forwards no more than before us.
+
+    Idempotent. Raises NetworkError, Unsupported.
+    """
     with _Lock(proc.LOCK_EX):
         _remove("remove network", record["name"], tables.network_elements(record), [])
-        _drop_empty_tables()
+        if is_last:
+            _drop_empty_tables(record)
 
 
 def endpoint_up(record: dict, endpoint: dict) -> None:
@@ -58,10 +78,10 @@ def _add_endpoint(record: dict, endpoint: dict) -> None:
         nft.apply("connect", endpoint["host_interface"], commands)
     except nft.Refused:
         # Somebody flushed the firewall, or a key is there with the data of an endpoint that has gone.
-        stale = tables.change("delete", _same_keys(elements))
-        network = tables.change("add", tables.network_elements(record))
+        stale = tables.change("delete", _same_keys(elements, endpoint["host_interface"]))
+        network = tables.change("add", _network(record))
         nft.apply("connect", endpoint["host_interface"], tables.base() + network + stale + commands)
-        forwarding.let_through(record)
+        forwarding.let_through(record, _close)
 
 
 def endpoint_down(record: dict, endpoint: dict, socket: nftables.Socket | None = None) -> None:
@@ -97,7 +117,7 @@ def repair(networks: list[tuple[dict, list[dict]]], interfaces: dict[str, str]) 
                 commands += tables.endpoint_chains(endpoint)
         nft.apply("repair", "firewall", commands + tables.change("add", expected(networks)))
         for record, _ in networks:
-            forwarding.let_through(record)
+            forwarding.let_through(record, _close)
 
 
 def _stale(present: list[Element], wanted: list[Element], interfaces: dict[str, str]) -> list[Element]:
@@ -137,7 +157,7 @@ def expected(networks: list[tuple[dict, list[dict]]]) -> list[Element]:
     """Return every element that the tables should hold."""
     found: dict[Element, None] = {}
     for record, endpoints in networks:
-        for element in tables.network_elements(record):
+        for element in _network(record):
             found[element] = None
         for endpoint in endpoints:
             for element in tables.endpoint_elements(record, endpoint):
@@ -150,9 +170,13 @@ def snapshot() -> dict:
 
     Raises NetworkError, Unsupported.
     """
+    return _ours(nft.ruleset())
+
+
+def _ours(listed: list[dict]) -> dict:
     elements: list[Element] = []
     chains: dict[tuple[str, str], int] = {}
-    for entry in nft.ruleset():
+    for entry in listed:
         kind, body = next(iter(entry.items()))
         if body.get("table") != tables.TABLE or body.get("family") not in tables.FAMILIES:
             continue
@@ -230,18 +254,42 @@ def _remove(operation: str, subject: str, elements: list[Element], interfaces: l
         nft.apply(operation, subject, tables.change("delete", left) + tables.remove_chains(chains))
 
 
-def _same_keys(elements: list[Element]) -> list[Element]:
-    """Return what the kernel has under the keys of elements, with other data."""
+def _same_keys(elements: list[Element], own: str) -> list[Element]:
+    """Return what the kernel has under the keys of elements, with other data, of endpoints that have gone.
+
+    Raises NetworkError where a container has what is asked for: one of another runtime root, for of ours we know.
+    """
     wanted = {element[:3]: element[3] for element in elements if element[3]}
-    return [element for element in snapshot()["elements"] if wanted.get(element[:3], element[3]) != element[3]]
+    present = snapshot()["elements"]
+    found = [element for element in present if wanted.get(element[:3], element[3]) != element[3]]
+    owners = {key[1]: key[0] for _, name, key, _ in present if name in ("addresses4", "addresses6") and key[0] != own}
+    for _, name, key, data in found:
+        owner = owners.get(data[0]) if name.startswith("published") else None
+        if owner is not None and interface.exists(owner):
+            raise NetworkError("publish port", ":".join([str(part) for part in (*key[:-2], key[-1])]) + f"/{key[-2]}",
+                               f"the container at {data[0]}, of another runtime root, publishes it")
+    return found
 
 
-def _drop_empty_tables() -> None:
-    found = snapshot()
-    if found["chains"] and not [one for one in found["elements"] if (one[0], one[1]) not in tables.HOST_SETS]:
+def _drop_empty_tables(record: dict) -> None:
+    listed = nft.ruleset()
+    found = _ours(listed)
+    if [one for one in found["elements"] if (one[0], one[1]) not in tables.HOST_SETS]:
+        return
+    others = [chain for chain in _forward_chains(listed) if chain["table"] != tables.TABLE]
+    if others:
+        log.info(f"network {record['name']}: the host goes on forwarding, for it may be for table {others[0]['table']}")
+    else:
+        forwarding.restore(record, {key[0] for family, name, key, _ in found["elements"]})
+    if found["chains"]:
         both = [{"table": {"family": family, "name": tables.TABLE}} for family in tables.FAMILIES]
         # Added first: of the two, one may have gone.
         nft.apply("remove", "firewall tables", [{verb: table} for verb in ("add", "delete") for table in both])
+
+
+def _forward_chains(listed: list[dict]) -> list[dict]:
+    return [entry["chain"] for entry in listed if entry.get("chain", {}).get("hook") == "forward"
+            and entry["chain"]["family"] != "bridge"]
 
 
 class _Lock:

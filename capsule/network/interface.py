@@ -23,6 +23,17 @@ def open_socket(netns_fd: int = -1) -> rtnetlink.Socket:
         raise NetworkError("open netlink socket", "", errno=err.errno) from err
 
 
+def exists(name: str) -> bool:
+    """Tell whether this network namespace has a link of that name. Raises NetworkError."""
+    socket = open_socket()
+    try:
+        return links.find(socket, name) is not None
+    except OSError as err:
+        raise failed("find interface", name, err) from err
+    finally:
+        socket.close()
+
+
 def hashed(prefix: str, *parts: str) -> str:
     """Return a name for a link, the same for the same parts: `prefix` and ten hexadecimal digits."""
     return prefix + seccomp.digest("\0".join(parts).encode()).hex()[:10]

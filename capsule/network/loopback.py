@@ -21,7 +21,6 @@ MOST = sockets.SOCKETS_MAX
 _EVERYWHERE = {4: "0.0.0.0", 6: "::"}
 _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 _ABSENT = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # a host without IPv6
-_NAMES = 53  # responders of networks have it at the gateways' addresses
 
 Place = tuple[dict, int, str]
 
@@ -42,7 +41,7 @@ def places_of(endpoint: dict) -> list[Place]:
             asked.append((port, addresses.parse(port["host_ip"])[0], port["host_ip"]))
             continue
         for family, text in published.places(port):
-            everywhere = _LOOPBACK if port["host_port"] == _NAMES else _EVERYWHERE
+            everywhere = _LOOPBACK if port["host_port"] == published.NAMES else _EVERYWHERE
             others.append((port, family, text or everywhere[family]))
     return asked + others[:max(MOST - len(asked), 0)]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import posix
+import sys
 
 from capsule._ext import sockets
 from capsule.errors import NetworkError
@@ -17,6 +18,7 @@ from capsule.network import address as addresses
 
 LOOPBACK = "::1"  # served by a proxy (loopback.py), in front of a container of any family
 PROTOCOLS = ("tcp", "udp", "sctp")
+NAMES = 53  # at the gateways' addresses it is the responders' (dns.py)
 _DIGITS = "0123456789"
 _LAST = 65535
 _LONGEST_RANGE = 4096  # each port is an element of four maps
@@ -144,10 +146,12 @@ def places(port: dict) -> list[tuple[int, str]]:
     return [(family, addresses.to_text(family, number) if number else "")]
 
 
-def allocate(ports: list[dict], reserved: list[dict], families: set[int]) -> list[dict]:
+def allocate(ports: list[dict], reserved: list[dict], families: set[int],
+             responders: set[str] | frozenset[str] = frozenset()) -> list[dict]:
     """Return the ports with every host port chosen; `reserved` are those of all other containers.
 
-    `families` are the container's (4, 6): an address of the host needs one of its own family behind it.
+    `families` are the container's (4, 6): an address of the host needs one of its own family behind it. `responders`
+    are the addresses of the host at which networks have port 53 to themselves.
 
     To be called under the lock of the networks, before anything is made. A port is free when no other container has it
     and nothing of the host listens there. Raises NetworkError.
@@ -159,33 +163,35 @@ def allocate(ports: list[dict], reserved: list[dict], families: set[int]) -> lis
         family = addresses.parse(port["host_ip"])[0] if port["host_ip"] else 0
         if family and family not in families and port["host_ip"] != LOOPBACK:
             raise NetworkError("publish port", describe(port), f"the container has no IPv{family} address")
-        refusal = _refusal(port, taken) if port["host_port"] else ""
+        refusal = _refusal(port, taken, responders) if port["host_port"] else ""
         if refusal:
             raise NetworkError("publish port", describe(port), refusal)
     for port in ports:
         if port["host_port"]:
             taken.setdefault(_number(port), []).append(port)
-    return [port if port["host_port"] else _choose(port, taken) for port in ports]
+    return [port if port["host_port"] else _choose(port, taken, responders) for port in ports]
 
 
 def _number(port: dict) -> tuple:
     return port["proto"], port["host_port"]
 
 
-def _refusal(port: dict, taken: dict[tuple, list[dict]]) -> str:
+def _refusal(port: dict, taken: dict[tuple, list[dict]], responders: set[str] | frozenset[str]) -> str:
     """Say why a host port cannot be had; "" when it is free."""
     if any([_collide(port, other) for other in taken.get(_number(port), ())]):
         return "another container publishes it"
-    return _taken(port)
+    if port["host_port"] == NAMES and port["host_ip"] in responders:
+        return "a network answers for names there"
+    return _taken(port, responders)
 
 
-def _choose(port: dict, taken: dict[tuple, list[dict]]) -> dict:
+def _choose(port: dict, taken: dict[tuple, list[dict]], responders: set[str] | frozenset[str]) -> dict:
     """Return a port with a free host port, and note it as taken."""
     wanted = {key: value for key, value in port.items() if key != "host_range"}
     candidates = range(port["host_range"][0], port["host_range"][1] + 1) if "host_range" in port else _candidates()
     for number in candidates:
         wanted["host_port"] = number
-        if not _refusal(wanted, taken):
+        if not _refusal(wanted, taken, responders):
             taken.setdefault(_number(wanted), []).append(wanted)
             return wanted
     wanted["host_port"] = 0
@@ -209,7 +215,7 @@ def _candidates() -> list[int]:
     return [first + (start + index) % size for index in range(min(size, _TRIES))]
 
 
-def _taken(port: dict) -> str:
+def _taken(port: dict, responders: set[str] | frozenset[str]) -> str:
     """Say why the host's own sockets leave no room for a port; "" when they do. man 2 bind."""
     if port["proto"] == "sctp" and is_loopback(port):
         return "the loopback is served for tcp and udp alone"
@@ -220,6 +226,11 @@ def _taken(port: dict) -> str:
         except OSError as err:
             if err.errno in (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT):
                 continue  # this kernel has no such sockets: nobody listens there
+            if err.errno == errno.EADDRINUSE and port["host_port"] == NAMES and not text:
+                others = _listeners(family, port["proto"], NAMES) - responders
+                if not others:
+                    continue
+                return f"a program of the host listens there ({', '.join(sorted(others))})"
             if err.errno == errno.EADDRINUSE:
                 return "a program of the host listens there"
             if err.errno == errno.EADDRNOTAVAIL:
@@ -229,6 +240,29 @@ def _taken(port: dict) -> str:
                         f"net.ipv4.ip_unprivileged_port_start={port['host_port']} opens it)")
             return str(err.strerror)
     return ""
+
+
+def _listeners(family: int, proto: str, number: int) -> set[str]:
+    """Return the addresses at which sockets of the host have a port (man 5 proc, /proc/net/tcp)."""
+    found: set[str] = set()
+    try:
+        fd = posix.open(f"/proc/net/{proto}{'6' if family == 6 else ''}", posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return found
+    text = b""
+    try:
+        while data := posix.read(fd, 1 << 16):
+            text += data
+    finally:
+        posix.close(fd)
+    for line in text.decode().split("\n")[1:]:
+        words = line.split()
+        where, _, port = words[1].partition(":") if len(words) > 3 else ("", "", "0")
+        # A listening socket of TCP, any of UDP but for what is connected.
+        if int(port, 16) == number and words[3] in ("0A", "07"):
+            raw = b"".join([int(where[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(where), 8)])
+            found.add(addresses.to_text(family, int.from_bytes(raw, "big")))
+    return found
 
 
 def _first_unprivileged() -> str:

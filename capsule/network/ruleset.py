@@ -87,6 +87,7 @@ _SADDR4, _DADDR4, _SADDR6, _DADDR6 = (_field("ip", "saddr"), _field("ip", "daddr
                                       _field("ip6", "daddr"))
 _LOCALNET = {"prefix": {"addr": "127.0.0.0", "len": 8}}
 _TO_THIS_HOST = _is({"fib": {"result": "type", "flags": ["daddr"]}}, "local")
+_OF_ITS_LINK = {"fib": {"result": "type", "flags": ["daddr", "iif"]}}
 _PUBLISHED = _is({"ct": {"key": "status"}}, "dnat", "in")
 _IS_GROUP = {"&": [_field("ether", "daddr"), "01:00:00:00:00:00"]}
 _NO_GROUP = "00:00:00:00:00:00"
@@ -109,6 +110,9 @@ CHAINS: tuple[tuple[str, str, tuple, list], ...] = (
     ("inet", "arriving", ("nat", "prerouting", -100), [
         # A neighbour can send a packet to 127.0.0.1 over the wire; turned into a container's it would be routed.
         [_is(_DADDR4, _LOCALNET), _RETURN],
+        # Port 53 of its gateway is the responder's, whoever publishes that port.
+        [_is(_FROM, "@bridges"), _is(_L4, {"set": ["tcp", "udp"]}), _is(_PORT, 53), _is(_OF_ITS_LINK, "local"),
+         _RETURN],
         [_TO_THIS_HOST, _jump("publish")],
     ]),
     ("inet", "leaving", ("nat", "output", -100), [
@@ -139,8 +143,7 @@ CHAINS: tuple[tuple[str, str, tuple, list], ...] = (
     ]),
     ("inet", "input", ("filter", "input", 0), [
         # An internal network reaches its gateway on this host, and none of the host's other addresses.
-        [_is(_FROM, "@internal"), _isnt({"fib": {"result": "type", "flags": ["daddr", "iif"]}},
-                                        {"set": ["local", "multicast", "broadcast"]}), _DROP],
+        [_is(_FROM, "@internal"), _isnt(_OF_ITS_LINK, {"set": ["local", "multicast", "broadcast"]}), _DROP],
     ]),
     ("inet", "translate", ("nat", "postrouting", 100), [
         # To a neighbour by the host's address: the answer must come back this way.

@@ -302,10 +302,10 @@ def test_a_stale_mapping_of_the_port_gives_way(world: World) -> None:
     world.network("a", 1)
     world.container("a", 2, port(8080, 80), port(8081, 81, "udp", "127.0.0.1"))
     world.endpoints["a"].clear()
+    world.host.ip("link del vbr1x2")
     box, _ = world.container("a", 3, port(8080, 80))
     box.listen("tcp", "0.0.0.0", 80, "box")
     assert world.outside.ask("tcp", "192.0.2.1", 8080) == "box 192.0.2.2"
-    world.host.ip("link del vbr1x2")
     stale = world.differences()
     assert stale and all(line.startswith("stale ") for line in stale)
     world.firewall("repair", *world.everything())
