@@ -16,7 +16,7 @@
 #define EXIT_USAGE 127
 #define SLOTS 2048
 #define NOBODY 65534
-#define FILES 4096 /* descriptors, where the hard limit lets us */
+#define FILES 4096   /* descriptors, where the hard limit lets us */
 #define LOOK_MS 2000 /* how often the data file is looked at where inotify is not to be had */
 #define IN_ATTRIB_FLAG 0x4
 #define IN_DELETE_SELF_FLAG 0x400

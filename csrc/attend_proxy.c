@@ -28,7 +28,7 @@ struct pair {
 	struct attend_slot *ends[2]; /* the client, the container; NULL: free */
 	struct half halves[2];	     /* halves[i] comes from ends[i] */
 	bool connecting;
-	int64_t since;		     /* when it last did something */
+	int64_t since; /* when it last did something */
 };
 
 struct flow {
@@ -205,8 +205,8 @@ static bool same_peer(const struct attend_peer *one, const struct attend_peer *o
 	struct dns_address right = capsule_attend_address(other);
 
 	/* The port is at the same place in both families. */
-	return one->name.four.sin_port == other->name.four.sin_port && left.length == right.length &&
-	       !memcmp(left.bytes, right.bytes, left.length);
+	return one->name.four.sin_port == other->name.four.sin_port &&
+	       left.length == right.length && !memcmp(left.bytes, right.bytes, left.length);
 }
 
 /* The flow of a client, or a new one; the longest unused goes where there are too many. */

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import posix
 
-from capsule._ext import attendant as sockets
+from capsule._ext import attendant as sockets, proc
 from capsule.errors import NetworkError
 from capsule.network import address as addresses, attendant, ports as published
 from capsule.network.store import Networks
@@ -70,6 +70,7 @@ def _start(path: str, endpoint: dict, places: list[Place]) -> None:
     argv = [_NAME, endpoint["container"]]
     fds: list[int] = []
     try:
+        proc.stop_point("net-attend")
         for port, family, text in places:
             fd = _bind(port, family, text)
             if fd >= 0:
@@ -77,6 +78,7 @@ def _start(path: str, endpoint: dict, places: list[Place]) -> None:
                 argv += [_target(endpoint, family), str(port["container_port"])]
         if fds:
             attendant.run(path, argv, fds)
+            proc.stop_point("net-attended")
         else:
             attendant.stop(path)
     finally:
