@@ -4,16 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define FIRST 3
-#define BACKLOG 64
 
 struct order {
 	int program_fd;
@@ -22,41 +18,6 @@ struct order {
 	const int *sockets;
 	size_t count;
 };
-
-int capsule_attendstart_bind(int family, int protocol, const void *address, uint16_t port,
-			     int local)
-{
-	int kind = protocol == IPPROTO_UDP ? SOCK_DGRAM : SOCK_STREAM;
-	int on = 1, fd = socket(family, kind | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol), result;
-	struct sockaddr_in four = { .sin_family = AF_INET, .sin_port = htons(port) };
-	struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
-
-	if (fd < 0)
-		return -errno;
-	if (protocol != IPPROTO_UDP)
-		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof(on));
-	if (local && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", sizeof("lo")) < 0) {
-		result = -errno;
-		close(fd);
-		return result;
-	}
-	if (family == AF_INET6) {
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-		memcpy(&six.sin6_addr, address, sizeof(six.sin6_addr));
-		result = bind(fd, (const struct sockaddr *)&six, sizeof(six));
-	} else {
-		memcpy(&four.sin_addr, address, sizeof(four.sin_addr));
-		result = bind(fd, (const struct sockaddr *)&four, sizeof(four));
-	}
-	if (result == 0 && protocol != IPPROTO_UDP)
-		result = listen(fd, BACKLOG);
-	if (result == 0)
-		return fd;
-	result = -errno;
-	close(fd);
-	return result;
-}
 
 /*
  * Put the descriptors where they belong, by way of numbers above them all: each may be in another

@@ -3,19 +3,8 @@
 #define CAPSULE_ATTENDSTART_H
 
 #include <stddef.h>
-#include <stdint.h>
 
 #define ATTEND_SOCKETS_MAX 400
-
-/*
- * Open a socket bound to an address and port, listening where it is TCP; the address need not be
- * there yet. `family` is AF_INET or AF_INET6 with 4 or 16 bytes of address in network order,
- * `protocol` IPPROTO_TCP or IPPROTO_UDP, `port` in host order. With `local` it hears what the host
- * itself sends and nothing that comes in by another link than lo; the port is taken all the same.
- * Returns the descriptor or -errno.
- */
-int capsule_attendstart_bind(int family, int protocol, const void *address, uint16_t port,
-			     int local);
 
 /*
  * Run a program as nobody's child, in a session of its own, with /dev/null for stdio, data_fd as

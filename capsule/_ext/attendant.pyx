@@ -1,21 +1,17 @@
 # distutils: sources = csrc/attendstart.c
 # cython: language_level=3
-"""Sockets for attendants, their start, and who of them lives: csrc/attendstart.h."""
+"""The start of attendants, and who of them lives: csrc/attendstart.h."""
 
 import posix
 
-from libc.stdint cimport uint16_t
 from libc.stdlib cimport free, malloc
 
 cdef extern from "attendstart.h" nogil:
     enum: ATTEND_SOCKETS_MAX
-    int capsule_attendstart_bind(int family, int protocol, const void *address, uint16_t port, int local) noexcept
     int capsule_attendstart_run(int program_fd, char *const argv[], int data_fd, const int *sockets,
                                 size_t count) noexcept
     int capsule_attendstart_holder(int fd) noexcept
 
-cdef dict FAMILIES = {4: (2, 4), 6: (10, 16)}  # AF_INET, AF_INET6; bytes of an address
-cdef dict PROTOCOLS = {"tcp": 6, "udp": 17}  # IPPROTO_*
 SOCKETS_MAX = ATTEND_SOCKETS_MAX
 
 
@@ -23,20 +19,6 @@ cdef int check(int ret, operation) except -1:
     if ret < 0:
         raise OSError(-ret, f"{operation}: {posix.strerror(-ret).lower()}")
     return ret
-
-
-def bind(int family, str protocol, bytes address, int port, bint local=False):
-    """Open a socket bound to an address that need not be there yet, listening where it is TCP.
-
-    With `local` it hears what comes over lo alone. Raises OSError.
-    """
-    af, size = FAMILIES[family]
-    if len(address) != size or not 0 <= port <= 65535:
-        raise ValueError("no address and port of that family")
-    cdef int number = af
-    cdef int kind = PROTOCOLS[protocol]
-    cdef const char *start = address
-    return check(capsule_attendstart_bind(number, kind, start, <uint16_t>port, local), "bind")
 
 
 def run(int program_fd, list argv, int data_fd, list sockets):

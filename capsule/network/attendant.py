@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import posix
 
-from capsule._ext import attendant, proc, programs
+from capsule._ext import attendant, proc, programs, sockets
 from capsule.errors import NetworkError
 
 _SIGKILL = 9
@@ -63,18 +63,16 @@ def read(path: str) -> bytes:
         posix.close(fd)
 
 
-def start(path: str, argv: list[str], sockets: list[tuple[int, str, bytes, int]]) -> None:
-    """Start the attendant of a data file; `sockets` are (family, protocol, address, port) each.
+def start(path: str, argv: list[str], places: list[tuple[int, str, bytes, int]]) -> None:
+    """Start the attendant of a data file; `places` are (family, protocol, address, port) of its sockets.
 
     Raises OSError of bind(2) where a socket cannot be had, NetworkError.
     """
     fds: list[int] = []
     try:
-        proc.stop_point("net-attend")
-        for family, protocol, address, port in sockets:
-            fds.append(attendant.bind(family, protocol, address, port))
+        for family, protocol, address, port in places:
+            fds.append(sockets.bind(family, protocol, address, port, absent=True))
         run(path, argv, fds)
-        proc.stop_point("net-attended")
     finally:
         for fd in fds:
             posix.close(fd)
@@ -82,6 +80,7 @@ def start(path: str, argv: list[str], sockets: list[tuple[int, str, bytes, int]]
 
 def run(path: str, argv: list[str], fds: list[int]) -> None:
     """Start the attendant of a data file with descriptors of ours from 4 on. Raises NetworkError."""
+    proc.stop_point("net-attend")
     data_fd = _open(path, posix.O_RDONLY)
     try:
         program_fd = programs.attend()
@@ -93,6 +92,7 @@ def run(path: str, argv: list[str], fds: list[int]) -> None:
         raise NetworkError("start", argv[0], errno=err.errno) from err
     finally:
         posix.close(data_fd)
+    proc.stop_point("net-attended")
 
 
 def stop(path: str, *, patience_ms: int = 0) -> None:

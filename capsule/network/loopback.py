@@ -10,14 +10,14 @@ from __future__ import annotations
 import errno
 import posix
 
-from capsule._ext import attendant as sockets, proc
+from capsule._ext import attendant as attendants, sockets
 from capsule.errors import NetworkError
 from capsule.network import address as addresses, attendant, ports as published
 from capsule.network.store import Networks
 
 _NAME = "capsule-proxy"
 #: Sockets of one attendant: a port published at every address takes two.
-MOST = sockets.SOCKETS_MAX
+MOST = attendants.SOCKETS_MAX
 _EVERYWHERE = {4: "0.0.0.0", 6: "::"}
 _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 _ABSENT = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # a host without IPv6
@@ -70,7 +70,6 @@ def _start(path: str, endpoint: dict, places: list[Place]) -> None:
     argv = [_NAME, endpoint["container"]]
     fds: list[int] = []
     try:
-        proc.stop_point("net-attend")
         for port, family, text in places:
             fd = _bind(port, family, text)
             if fd >= 0:
@@ -78,7 +77,6 @@ def _start(path: str, endpoint: dict, places: list[Place]) -> None:
                 argv += [_target(endpoint, family), str(port["container_port"])]
         if fds:
             attendant.run(path, argv, fds)
-            proc.stop_point("net-attended")
         else:
             attendant.stop(path)
     finally:
@@ -89,7 +87,8 @@ def _start(path: str, endpoint: dict, places: list[Place]) -> None:
 def _bind(port: dict, family: int, text: str) -> int:
     """Return a socket at a place of the host; -1 where the host has no such family and nobody named it."""
     try:
-        return sockets.bind(family, port["proto"], addresses.to_bytes(*addresses.parse(text)), port["host_port"], True)
+        return sockets.bind(family, port["proto"], addresses.to_bytes(*addresses.parse(text)), port["host_port"],
+                            absent=True, local=True)
     except OSError as err:
         if family == 6 and err.errno in _ABSENT:
             if port["host_ip"]:

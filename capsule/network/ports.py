@@ -222,7 +222,7 @@ def _taken(port: dict, responders: set[str] | frozenset[str]) -> str:
     for family, text in places(port):
         number = addresses.parse(text)[1] if text else 0
         try:
-            sockets.try_bind(family, port["proto"], addresses.to_bytes(family, number), port["host_port"])
+            posix.close(sockets.bind(family, port["proto"], addresses.to_bytes(family, number), port["host_port"]))
         except OSError as err:
             if err.errno in (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT):
                 continue  # this kernel has no such sockets: nobody listens there

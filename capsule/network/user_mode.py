@@ -69,11 +69,9 @@ def start(directory: str, id: str, kind: str, ports: list[dict], pid: int, names
     argv = [f"capsule-{kind}", id, "-u" if above else "-n", find(kind), *_argv(kind, ports, directory)]
     try:
         attendant.write(path, json.dumps({"network": kind, "ports": ports}).decode())
-        proc.stop_point("net-user")
         attendant.run(path, argv, [pidfd, write_fd, errors_fd, netns_fd, *above])
         posix.close(write_fd)
         write_fd = -1
-        proc.stop_point("net-user-started")
         is_ready = bool(proc.poll([(ready_fd, proc.POLLIN)], _READY_MS)) and bool(posix.read(ready_fd, 16))
         if not is_ready:
             attendant.stop(path, patience_ms=_PATIENCE_MS)

@@ -11,7 +11,7 @@ from helpers.wait import wait_until
 
 pytestmark = requires("root", "stop", "busybox", "gcc", "ip")
 
-NAMES = [name for name in stops.names() if name.startswith("net-") and not name.startswith("net-user")]
+NAMES = [name for name in stops.names() if name.startswith("net-")]
 VERBS = ["create", "delete", "connect", "disconnect"]
 
 

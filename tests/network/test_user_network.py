@@ -188,7 +188,7 @@ def test_whatever_is_killed_nothing_is_left(rootless, around, bundle, victim):
 
 
 @requires("pasta", "stop")
-@pytest.mark.parametrize("point", ["net-user", "net-user-started"])
+@pytest.mark.parametrize("point", ["net-attend", "net-attended"])
 def test_a_killed_create_leaves_no_program(stopping, bundle, point):
     box = single(bundle(["/payload", "pause"]))
     stopped = stops.stop_at(stopping, point, *stopping.words_for("create", box, ["--network", "pasta"]))
