@@ -19,13 +19,13 @@ import posix
 from capsule._ext import json, proc
 from capsule.errors import CorruptRecord, NetworkError, NotFound
 from capsule.linux import files
+from capsule.state import named
 from capsule.state.store import make_root
 
 SCHEMA_VERSION = 1
 DEFAULT_ROOT = "/run/capsule"
 _DURABLE = "/var/lib/capsule/networks"
 _DIRECTORY = ".networks"  # no container can have this id
-_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _LONGEST = 63  # a label of a domain name
 #: What `--network` means otherwise, and names that other engines' users would read so.
 RESERVED = ("none", "host", "bridge", "default", "container", "ns", "private", "pasta", "slirp4netns", "macvlan")
@@ -101,13 +101,7 @@ class Networks:
         data = _read(f"{self.records}/{name}.json")
         if data is None:
             raise NoSuchNetwork(f'network "{name}" does not exist')
-        record = _parse(data, name)
-        for key, kind in _RECORD_KEYS:
-            if type(record.get(key)) is not kind:
-                raise CorruptRecord("load record of network", name, f"its {key} is missing or no {kind.__name__}")
-        if record["name"] != name:
-            raise CorruptRecord("load record of network", name, f"it is the record of {record['name']!r}")
-        return record
+        return named.parse("load record of network", name, data, version=SCHEMA_VERSION, keys=_RECORD_KEYS)
 
     def save(self, record: dict) -> None:
         """Write a network's record, durably. The lock is held. Raises NetworkError."""
@@ -129,7 +123,7 @@ class Networks:
         data = _read(f"{self.directory}/{name}.json")
         if data is None:
             return State({}, {})
-        whole = _parse(data, name)
+        whole = named.parse("load record of network", name, data, version=SCHEMA_VERSION)
         leases, endpoints = whole.get("leases"), whole.get("endpoints")
         if not isinstance(leases, dict) or not isinstance(endpoints, dict):
             raise CorruptRecord("load leases of network", name, "it has no leases or no endpoints")
@@ -160,29 +154,13 @@ class Networks:
 
 
 def is_valid(name: str) -> bool:
-    """Tell whether a network can have this name: letters, digits and, after the first, _ . - (at most 63)."""
-    return 0 < len(name) <= _LONGEST and name[0] in _LETTERS and not name.strip(_LETTERS + "_.-")
+    """Tell whether a network can have this name."""
+    return named.is_valid(name, _LONGEST)
 
 
 def check_name(name: str) -> None:
     """Refuse what is no name of a network. Raises NetworkError."""
-    if not is_valid(name):
-        raise NetworkError("invalid network name", repr(name),
-                           f"expected at most {_LONGEST} letters, digits, _ . and -, the first a letter or digit")
-
-
-def _parse(data: bytes, name: str) -> dict:
-    try:
-        whole = json.loads(data)
-    except ValueError as err:
-        raise CorruptRecord("load record of network", name, str(err)) from err
-    if not isinstance(whole, dict):
-        raise CorruptRecord("load record of network", name, "it is not an object")
-    version = whole.get("schema_version")
-    if type(version) is not int or version > SCHEMA_VERSION:
-        raise CorruptRecord("load record of network", name,
-                            f"its schema version is {version}, this capsule knows {SCHEMA_VERSION}")
-    return whole
+    named.check_name("network", name, _LONGEST, NetworkError)
 
 
 def _read(path: str) -> bytes | None:

@@ -16,8 +16,9 @@ import posix
 import time
 
 from capsule._ext import json, proc
-from capsule.errors import CorruptRecord, Unsupported, VolumeError
+from capsule.errors import VolumeError
 from capsule.linux import files, trees
+from capsule.state import named
 
 SCHEMA_VERSION = 1
 DATA = "data"
@@ -25,7 +26,6 @@ RECORD = "volume.json"
 HOLDS = "holds"
 _LOCK = ".lock"
 _NEW, _GONE = ".new-", ".gone-"
-_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _LONGEST = 128
 _KEYS = (("name", str), ("created", int), ("labels", dict), ("tmpfs", list), ("anonymous", bool), ("fresh", bool))
 
@@ -69,7 +69,7 @@ class Volumes:
             raise VolumeError("find volume", name, cause, errno=errno.ENOENT) from None
         except OSError as err:
             raise VolumeError("read volume", name, errno=err.errno) from err
-        return _parse(name, data)
+        return named.parse("read volume", name, data, version=SCHEMA_VERSION, keys=_KEYS)
 
     def create(self, name: str = "", *, labels: dict[str, str] | None = None, tmpfs: list[str] | None = None,
                exist_ok: bool = False) -> dict:
@@ -248,39 +248,19 @@ class Volumes:
 
 
 def is_valid(name: str) -> bool:
-    """Tell whether a volume can have this name: letters, digits and, after the first, _ . - (at most 128)."""
-    return 0 < len(name) <= _LONGEST and name[0] in _LETTERS and not name.strip(_LETTERS + "_.-")
+    """Tell whether a volume can have this name."""
+    return named.is_valid(name, _LONGEST)
 
 
 def check_name(name: str) -> None:
     """Refuse what is no name of a volume. Raises VolumeError."""
-    if not is_valid(name):
-        raise VolumeError("invalid volume name", repr(name),
-                          f"expected at most {_LONGEST} letters, digits, _ . and -, the first a letter or digit")
+    named.check_name("volume", name, _LONGEST, VolumeError)
 
 
 def make_data(path: str) -> None:
     """Make the directory of a volume's files, as others may read it whatever our umask is. Raises OSError."""
     posix.mkdir(path, 0o755)
     posix.chmod(path, 0o755)
-
-
-def _parse(name: str, data: bytes) -> dict:
-    try:
-        whole = json.loads(data)
-    except ValueError as err:
-        raise CorruptRecord("read volume", name, str(err)) from err
-    if not isinstance(whole, dict):
-        raise CorruptRecord("read volume", name, "its record is not an object")
-    version = whole.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise Unsupported("read volume", name, f"its version is {version!r}, this capsule knows {SCHEMA_VERSION}")
-    for key, kind in _KEYS:
-        if type(whole.get(key)) is not kind:
-            raise CorruptRecord("read volume", name, f"its {key} is missing or no {kind.__name__}")
-    if whole["name"] != name:
-        raise CorruptRecord("read volume", name, f"it is the record of {whole['name']!r}")
-    return whole
 
 
 def _bytes(record: dict) -> bytes:

@@ -65,11 +65,10 @@ def test_a_record_that_is_none_is_told_and_hides_no_other(volumes) -> None:
     volumes.create("good")
     volumes.create("bad")
     record = os.path.join(volumes.directory, "bad", "volume.json")
-    for text, error in (("{", CorruptRecord), ("[]", CorruptRecord), ('{"schema_version":9}', Unsupported),
-                        ('{"schema_version":1,"name":"bad"}', CorruptRecord)):
+    for text in ("{", "[]", '{"schema_version":9}', '{"schema_version":1,"name":"bad"}'):
         with open(record, "w") as file:
             file.write(text)
-        with pytest.raises(error):
+        with pytest.raises(CorruptRecord):
             volumes.load("bad")
     assert volumes.names() == ["bad", "good"]
 
