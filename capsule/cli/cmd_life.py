@@ -50,12 +50,12 @@ def start(invocation: Invocation) -> bool:
     return True
 
 
-def _timeout(options: dict) -> int:
-    return seconds("--time", options["time"]) if options["time"] else -1
+def _timeout(options: dict, command: str) -> int:
+    return seconds("--time", options["time"], command) if options["time"] else -1
 
 
 def _stop(places: running.Places, word: str, options: dict) -> str:
-    stopping.stop(places, word, timeout_s=_timeout(options), for_reboot=options["for_reboot"])
+    stopping.stop(places, word, timeout_s=_timeout(options, "stop"), for_reboot=options["for_reboot"])
     return word
 
 
@@ -66,7 +66,7 @@ def _start(places: running.Places, word: str, options: dict) -> str:
 
 def _restart(places: running.Places, word: str, options: dict) -> str:
     id = Containers(places.containers).find(word)
-    stopping.stop(places, id, timeout_s=_timeout(options))
+    stopping.stop(places, id, timeout_s=_timeout(options, "restart"))
     running.in_background(places, id)
     return word
 

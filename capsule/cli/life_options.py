@@ -46,10 +46,10 @@ def fill(record: Record, options: dict, image: dict) -> None:
         record.health = {}
 
 
-def seconds(option: str, text: str) -> int:
+def seconds(option: str, text: str, command: str = _COMMAND) -> int:
     """Read a whole number of seconds. Raises CapsuleError."""
     if not (text.isascii() and text.isdigit()) or len(text) > 7:
-        raise CapsuleError(_COMMAND, f"{option} {text}", "expected a number of seconds")
+        raise CapsuleError(command, f"{option} {text}", "expected a number of seconds")
     return int(text)
 
 

@@ -15,6 +15,7 @@ from capsule.errors import CapsuleError, NotFound
 from capsule.state.store import Entry
 
 _COMMAND_MAX = 20
+_STATES = (life.CREATED, life.RUNNING, life.PAUSED, life.RESTARTING, life.EXITED, life.REMOVING, "stopped")
 
 
 def run(invocation: Invocation) -> int:
@@ -22,6 +23,9 @@ def run(invocation: Invocation) -> int:
     options = invocation.options
     kind = templates.kind("ps", options["format"])
     wanted = filters.pairs("ps", options["filter"], list(FILTERS))
+    for text in wanted.get("status", []):
+        if text not in _STATES:
+            raise CapsuleError("ps", f"--filter status={text}", f"expected one of {', '.join(_STATES)}")
     last = _last(options)
     # Who asks for a state, or for the last ones, asks for those that do not run as well.
     everything = options["all"] or last is not None or "status" in wanted or "exited" in wanted

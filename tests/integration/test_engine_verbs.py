@@ -60,6 +60,8 @@ def test_listings_are_printed_as_people_ask_for_them(engine, web, capsule) -> No
     table = capsule.call("ps", "--format", "table {{.Names}}\\t{{.State}}").lines
     assert [line.split() for line in table] == [["NAMES", "STATE"], ["other", "running"], ["web", "running"]]
     assert "there is Id, Names" in one_line(capsule.call("ps", "--format", "{{.Nmaes}}", rc=FAILS))
+    assert "exited" in one_line(capsule.call("ps", "--filter", "status=dead", rc=FAILS))
+    assert "stop --time x: expected" in one_line(capsule.call("stop", "--time", "x", "web", rc=FAILS))
     for text in ("jsn", "{{.Names", "{{range .}}x{{end}}"):
         assert "expected" in one_line(capsule.call("ps", "--format", text, rc=FAILS))
     assert capsule.call("volume", "list", "--filter", "dangling=false", "--format", "{{.Name}} {{.Driver}}").lines == [
