@@ -87,10 +87,6 @@ class BridgeDriver(NetworkDriver):
                 raise NetworkError("find bridge", record["bridge"], "it was removed meanwhile")
             _make_pair(networks, socket, bridge.index, record, endpoint, netns_fd)
             proc.stop_point("net-linked")
-            link = links.find(socket, endpoint["host_interface"])
-            if link is None:
-                raise OSError(errno.ENODEV, "it has gone meanwhile")
-            bring_up_port(socket, link.index, endpoint)
             inside = interface.open_socket(netns_fd)
             try:
                 interface.furnish(inside, endpoint)
@@ -101,20 +97,23 @@ class BridgeDriver(NetworkDriver):
         finally:
             socket.close()
 
+    def admit(self, endpoint: dict) -> None:
+        self._act(endpoint, "bring up link", lambda socket, index: bring_up_port(socket, index, endpoint))
+
     def silence(self, endpoint: dict) -> None:
-        self._end(endpoint, links.down, "bring down link")
+        self._act(endpoint, "bring down link", lambda socket, index: socket.perform([links.down(index)]))
 
     def disconnect(self, networks: Networks, record: dict, endpoint: dict, netns_fd: int = -1) -> None:
-        self._end(endpoint, links.remove, "remove link")
+        self._act(endpoint, "remove link", lambda socket, index: socket.perform([links.remove(index)]))
 
-    def _end(self, endpoint: dict, request, operation: str) -> None:
-        """Ask one thing of the host's link of an endpoint; fine where it has gone. Raises NetworkError."""
+    def _act(self, endpoint: dict, operation: str, act) -> None:
+        """Do something with the host's link of an endpoint; fine where it has gone. Raises NetworkError."""
         socket = interface.open_socket()
         try:
             link = links.find(socket, endpoint["host_interface"])
             # The name alone could be somebody else's: ours has the hardware address that it was made with.
             if link is not None and link.kind == "veth" and interface.mac_text(link.address) == endpoint["host_mac"]:
-                socket.perform([request(link.index)])
+                act(socket, link.index)
         except OSError as err:
             if err.errno != errno.ENODEV:
                 raise interface.failed(operation, endpoint["host_interface"], err) from err

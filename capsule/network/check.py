@@ -49,12 +49,25 @@ def reload(networks: Networks, name: str) -> None:
         if endpoints.reclaim(networks, record, state):
             networks.save_state(name, state)
     for endpoint in state.endpoints.values():
-        _put_back(record, endpoint)
-        if driver.has_rules:
-            firewall.endpoint_up(record, endpoint)
-            loopback.up(networks, endpoint)
+        _restore(networks, record, endpoint["id"])
     dns.refresh(networks, name)
 
+
+def _restore(networks: Networks, record: dict, id: str) -> None:
+    """Make again what an endpoint has on the host: rules, then its link's place on the bridge, then its proxy.
+
+    One that has gone meanwhile, or is on its way, gets nothing: what is made now would outlive it.
+    """
+    with networks.lock():
+        endpoint = networks.state(record["name"]).endpoints.get(id)
+        if endpoint is None or endpoint.get("leaving"):
+            return
+        has_rules = drivers.find(record["driver"]).has_rules
+        if has_rules:
+            firewall.endpoint_up(record, endpoint)
+        _put_back(record, endpoint)
+    if has_rules:
+        loopback.up(networks, endpoint)
 
 
 def _put_back(record: dict, endpoint: dict) -> None:
@@ -74,10 +87,21 @@ def _put_back(record: dict, endpoint: dict) -> None:
 
 
 def check(networks: Networks, *, is_running: Callable[[str], bool], fix: bool = False) -> list[Finding]:
-    """Compare every network; with `fix` repair what can be. Raises NetworkError."""
+    """Compare every network; with `fix` repair what can be. Raises NetworkError.
+
+    Nobody is given an address meanwhile; who has one and is not quite connected yet may be named.
+    """
+    with networks.lock():
+        found = _compare(networks, is_running)
+    if fix:
+        _repair(found)
+    return found
+
+
+def _compare(networks: Networks, is_running: Callable[[str], bool]) -> list[Finding]:
+    """Compare everything. The lock is held."""
     present = netlink.links()
     found: list[Finding] = []
-    ruled: list[tuple[dict, list[dict]]] = []
     for name in networks.names():
         try:
             record = networks.load(name)
@@ -86,8 +110,6 @@ def check(networks: Networks, *, is_running: Callable[[str], bool], fix: bool = 
             found.append(Finding(name, "record", str(err), None))
             continue
         found += _check_leases(networks, record, state)
-        if drivers.find(record["driver"]).has_rules:
-            ruled.append((record, list(state.endpoints.values())))
         if record["driver"] == "bridge":
             found += _check_bridge(networks, record, present)
             found += _check_ports(networks, record, state, present, is_running)
@@ -95,16 +117,14 @@ def check(networks: Networks, *, is_running: Callable[[str], bool], fix: bool = 
     for name in set(networks.stateful()) - set(networks.names()):
         found.append(Finding(name, "leases", "their network is no more", partial(_forget, networks, name)))
     found += _check_strays(networks)
-    found += _check_rules(ruled, {name: link.mac for name, link in present.items()})
-    if fix:
-        _repair(found)
-    return found
+    return found + _check_rules(networks)
 
 
-def _check_rules(ruled: list[tuple[dict, list[dict]]], interfaces: dict[str, str]) -> list[Finding]:
-    if not ruled:
-        return []
-    again = partial(firewall.repair, ruled, interfaces)
+def _check_rules(networks: Networks) -> list[Finding]:
+    ruled, interfaces = _rule_facts(networks)
+    if not ruled and not firewall.is_there():
+        return []  # without a network nft may well be missing
+    again = partial(_repair_rules, networks)
     found = [Finding("", "firewall", problem, again) for problem in firewall.differences(ruled, interfaces)]
     found += [Finding("", "firewall", problem, None) for problem in firewall.foreign_drops(ruled)]
     return found + _check_firewalld([record["bridge"] for record, _ in ruled])
@@ -116,6 +136,29 @@ def _check_firewalld(bridges: list[str]) -> list[Finding]:
                 for name in firewalld.rejected(bridges)]
     except NetworkError as err:
         return [Finding("", "firewall", str(err), None)]
+
+
+def _repair_rules(networks: Networks) -> None:
+    """Repair by what is so now: since the comparison containers may have come, and their rules with them."""
+    with networks.lock():
+        firewall.repair(*_rule_facts(networks))
+
+
+def _rule_facts(networks: Networks) -> tuple[list[tuple[dict, list[dict]]], dict[str, str]]:
+    """Return the networks that have rules, each with the endpoints that stay, and {link: hardware address}.
+
+    The lock is held: whose link is there has an endpoint, which is noted first.
+    """
+    interfaces = {name: link.mac for name, link in netlink.links().items()}
+    ruled = []
+    for name in networks.names():
+        try:
+            record, state = networks.load(name), networks.state(name)
+        except CorruptRecord:
+            continue
+        if drivers.find(record["driver"]).has_rules:
+            ruled.append((record, [one for one in state.endpoints.values() if not one.get("leaving")]))
+    return ruled, interfaces
 
 
 def _repair(found: list[Finding]) -> None:
@@ -190,7 +233,7 @@ def _check_ports(networks: Networks, record: dict, state: State, present: dict[s
                                                       "disconnect and connect make another", None))
         elif link.mac == endpoint["host_mac"] and (link.master != record["bridge"] or not link.is_up):
             found.append(Finding(name, container, f"its link {link.name} is no port of the bridge, or is down",
-                                 partial(_put_back, record, endpoint)))
+                                 partial(_restore, networks, record, endpoint["id"])))
     for link in present.values():
         if link.master == record["bridge"] and link.kind == "veth" and link.name not in known:
             found.append(Finding(name, link.name, "a link on the bridge that is no container's",

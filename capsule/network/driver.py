@@ -36,7 +36,13 @@ class NetworkDriver:
         """Remove what `create` made. Idempotent."""
 
     def connect(self, networks: Networks, record: dict, endpoint: dict, netns_fd: int) -> None:
-        """Make an endpoint's interface in a network namespace, with its addresses and routes, up."""
+        """Make an endpoint's interface in a network namespace, with its addresses and routes, up.
+
+        Where it has rules nothing passes it before `admit`.
+        """
+
+    def admit(self, endpoint: dict) -> None:
+        """Let packets pass an endpoint's interface, where that is done on the host: its rules are there. Idempotent."""
 
     def silence(self, endpoint: dict) -> None:
         """Let nothing pass an endpoint's interface any more, where that is done on the host. Idempotent."""

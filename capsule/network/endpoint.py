@@ -1,13 +1,13 @@
 """A container's place in a network (original: Endpoint): leased, made, and gone when the container is.
 
-The order is fixed. Up: journal of the container, lease and endpoint in the network's state, interface, rules. Down:
-interface down, rules, interface gone, lease. So whatever dies, the state names what may be there, and an address is
-nobody else's before the last rule about it has gone.
+The order is fixed. Up: journal of the container, lease and endpoint in the network's state, interface, rules, and only
+then packets. Down: interface down, rules, interface gone, lease. So whatever dies, the state names what may be there,
+no container speaks unguarded, and an address is nobody else's before the last rule about it has gone.
 
 An endpoint is a dict: "id", "container", "network", "network_id", "driver", "bridge", "interface" (inside),
 "host_interface" and "host_mac" ("" where nothing is on the host), "mac", "addresses" (with prefix), "gateways",
 "ports", "aliases", "links" ([name of another container, what this one calls it], original: --link), "dns" (the servers
-that its names are asked of instead of the host's).
+that its names are asked of instead of the host's), "leaving" (true once it is being taken back).
 """
 
 from __future__ import annotations
@@ -128,11 +128,26 @@ def _gateways(record: dict, routed: list[str]) -> list[str]:
 def connect(networks: Networks, endpoint: dict, netns_fd: int) -> None:
     """Make a leased endpoint in a network namespace, with its rules. Raises NetworkError."""
     record = networks.load(endpoint["network"])
+    failure = None
+    try:
+        _make(networks, record, endpoint, netns_fd)
+    except CapsuleError as err:
+        failure = err
+    if endpoint["id"] not in networks.state(endpoint["network"]).endpoints:
+        # `network rm --force` came in between: what it took back may have been made again in part.
+        _unmake(networks, record, endpoint, netns_fd)
+        raise NetworkError("connect to network", endpoint["network"], "it was removed meanwhile") from failure
+    if failure is not None:
+        raise failure
+
+
+def _make(networks: Networks, record: dict, endpoint: dict, netns_fd: int) -> None:
     driver = drivers.find(record["driver"])
     driver.connect(networks, record, endpoint, netns_fd)
     proc.stop_point("net-connected")
     if driver.has_rules:
         firewall.endpoint_up(record, endpoint)
+    driver.admit(endpoint)
     proc.stop_point("net-ruled")
     if endpoint["ports"]:
         from capsule.network import loopback
@@ -140,14 +155,45 @@ def connect(networks: Networks, endpoint: dict, netns_fd: int) -> None:
         loopback.up(networks, endpoint)
 
 
+def reroute(networks: Networks, present: list[dict], netns_fd: int) -> None:
+    """Give a container whose default route went with a network that of another one, for each family.
+
+    Raises NetworkError.
+    """
+    for endpoint in present:
+        record = networks.load(endpoint["network"])
+        routed = [text for other in present for text in other["gateways"]]
+        new = _gateways(record, routed)
+        if not new:
+            continue
+        socket = interface.open_socket(netns_fd)
+        try:
+            interface.route(socket, endpoint["interface"], new)
+        except OSError as err:
+            raise interface.failed("route by network", record["name"], err) from err
+        finally:
+            socket.close()
+        endpoint["gateways"] = [*endpoint["gateways"], *new]
+        with networks.lock():
+            state = networks.state(record["name"])
+            if endpoint["id"] in state.endpoints:
+                state.endpoints[endpoint["id"]] = endpoint
+                networks.save_state(record["name"], state)
+
+
 def disconnect(networks: Networks, network: str, id: str, netns_fd: int = -1) -> None:
     """Take back an endpoint, however far it was made; fine when there is none of that id. Raises NetworkError.
 
     Where a rule about it cannot be removed, its addresses stay leased, to nobody, until `reclaim` can.
     """
-    endpoint = networks.state(network).endpoints.get(id)
-    if endpoint is None:
-        return
+    with networks.lock():
+        state = networks.state(network)
+        endpoint = state.endpoints.get(id)
+        if endpoint is None:
+            return
+        # A reload beside us would make its rules again after we have removed them.
+        endpoint["leaving"] = True
+        networks.save_state(network, state)
     _unmake(networks, _record_of(networks, endpoint), endpoint, netns_fd)
     with networks.lock():
         _release(networks, network, id)

@@ -16,7 +16,7 @@ import posix
 
 from capsule import log
 from capsule._ext import proc
-from capsule.errors import NetworkError
+from capsule.errors import NetworkError, Unsupported
 from capsule.linux import nftables
 from capsule.network import (
     address as addresses,
@@ -118,6 +118,17 @@ def repair(networks: list[tuple[dict, list[dict]]], interfaces: dict[str, str]) 
         nft.apply("repair", "firewall", commands + tables.change("add", expected(networks)))
         for record, _ in networks:
             forwarding.let_through(record, _close)
+        if not networks and not snapshot()["elements"]:  # with some, somebody else's network may need them
+            _drop_tables()
+
+
+def is_there() -> bool:
+    """Tell whether this host has tables of ours, as far as nft can tell: without it none could have been made."""
+    try:
+        nft.find()
+    except Unsupported:
+        return False
+    return bool(snapshot()["chains"])
 
 
 def _stale(present: list[Element], wanted: list[Element], interfaces: dict[str, str]) -> list[Element]:
@@ -282,9 +293,13 @@ def _drop_empty_tables(record: dict) -> None:
     else:
         forwarding.restore(record, {key[0] for family, name, key, _ in found["elements"]})
     if found["chains"]:
-        both = [{"table": {"family": family, "name": tables.TABLE}} for family in tables.FAMILIES]
-        # Added first: of the two, one may have gone.
-        nft.apply("remove", "firewall tables", [{verb: table} for verb in ("add", "delete") for table in both])
+        _drop_tables()
+
+
+def _drop_tables() -> None:
+    both = [{"table": {"family": family, "name": tables.TABLE}} for family in tables.FAMILIES]
+    # Added first: of the two, one may have gone.
+    nft.apply("remove", "firewall tables", [{verb: table} for verb in ("add", "delete") for table in both])
 
 
 def _forward_chains(listed: list[dict]) -> list[dict]:

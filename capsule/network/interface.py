@@ -81,10 +81,24 @@ def furnish(socket: rtnetlink.Socket, endpoint: dict) -> None:
     requests = []
     for family, number, prefix in parsed:
         requests.append(links.add_address(link.index, family, addresses.to_bytes(family, number), prefix))
-    for text in endpoint["gateways"]:
-        family, number = addresses.parse(text)
-        requests.append(links.default_route(link.index, family, addresses.to_bytes(family, number)))
-    socket.perform(requests)
+    socket.perform(requests + _routes(link.index, endpoint["gateways"]))
+
+
+def route(socket: rtnetlink.Socket, name: str, gateways: list[str]) -> None:
+    """Send what is for nobody near to gateways; fine where the container does so already. Raises OSError."""
+    link = links.find(socket, name)
+    if link is None:
+        raise OSError(19, "it has gone meanwhile")
+    for request in _routes(link.index, gateways):
+        try:
+            socket.perform([request])
+        except FileExistsError:
+            pass
+
+
+def _routes(index: int, gateways: list[str]) -> list:
+    parsed = [addresses.parse(text) for text in gateways]
+    return [links.default_route(index, family, addresses.to_bytes(family, number)) for family, number in parsed]
 
 
 def bridge_mac(id: str) -> bytes:

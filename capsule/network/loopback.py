@@ -56,7 +56,8 @@ def up(networks: Networks, endpoint: dict) -> None:
                            f"{len(places)} are asked for, and a container has {MOST} there")
     path = path_of(networks, endpoint["id"])
     with networks.lock():
-        if attendant.holder(path):
+        there = networks.state(endpoint["network"]).endpoints.get(endpoint["id"])
+        if there is None or there.get("leaving") or attendant.holder(path):
             return
         attendant.write(path, "")
         try:

@@ -22,6 +22,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _BEGIN = "# members of the container's networks, kept by capsule"
 _END = "# end of members"
 _SIZE_MAX = 1 << 20
+_NOWHERE = "127.0.1.1"  # what a container without an address has its own name at
 _SERVERS_MAX = 3  # MAXNS of resolv.h
 
 
@@ -85,7 +86,7 @@ def hosts_text(hostname: str, own: list[str], added: list[tuple[str, str]], memb
     if hostname:
         check_name("host name", hostname)
         names = hostname if short == hostname else f"{hostname} {short}"
-        lines += [f"{_address('address', text)}\t{names}" for text in own or ["127.0.1.1"]]
+        lines += [f"{_address('address', text)}\t{names}" for text in own or [_NOWHERE]]
     for name, where in added:
         check_name("host name", name)
         if where == "host-gateway":
@@ -114,6 +115,37 @@ def replace_members(text: str, members: list[tuple[str, list[str]]]) -> str:
     if not begin or not end:
         return text  # somebody has written the file anew: it is theirs
     return head + members_text(members) + tail
+
+
+def replace_own(text: str, before: list[str], now: list[str]) -> str:
+    """Return a hosts file in which the container has other addresses, under the names that it gave the old ones."""
+    head, begin, rest = text.partition(_BEGIN + "\n")
+    lines = head.split("\n")
+    own = [line for line in lines if line.partition("\t")[0] in (before or [_NOWHERE])]
+    if not own:
+        return text  # somebody has written the file anew: it is theirs
+    place = lines.index(own[0])
+    kept = [line for line in lines if line not in own]
+    names = own[0].partition("\t")[2]
+    kept[place:place] = [f"{address}\t{names}" for address in now or [_NOWHERE]]
+    return "\n".join(kept) + begin + rest
+
+
+def replace_servers(text: str, before: list[str], now: list[str]) -> str:
+    """Return a resolv.conf with other name servers in the place of the first of those that it had."""
+    gone = [f"nameserver {address}" for address in before]
+    lines = text.split("\n")
+    places = [number for number, line in enumerate(lines) if line in gone]
+    if not places:
+        return text
+    kept = [line for line in lines if line not in gone]
+    kept[places[0]:places[0]] = [f"nameserver {address}" for address in now]
+    return "\n".join(kept)
+
+
+def servers_in(text: str) -> list[str]:
+    """Return the name servers of a resolv.conf."""
+    return _read_conf(text)[0]
 
 
 def resolv_text(host: str, servers: list[str], searches: list[str], options: list[str], *, responder: list[str],

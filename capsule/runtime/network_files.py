@@ -37,7 +37,7 @@ def check(options: dict) -> None:
 
 def write(entry: Entry, networks: Networks, hostname: str, endpoints: list[dict], options: dict) -> None:
     """Write the three files of a container that is being made. Raises NetworkError, StateError."""
-    own = [text.partition("/")[0] for endpoint in endpoints for text in endpoint["addresses"]]
+    own = _addresses(endpoints)
     gateways = [text for endpoint in endpoints for text in endpoint["gateways"]]
     added = [names.parse_added(text) for text in options.get("add_hosts", [])]
     members = _members(networks, endpoints)
@@ -88,13 +88,38 @@ def update(networks: Networks, network: str) -> None:
         for container in {endpoint["container"] for endpoint in every if endpoint["network"] == network}:
             own = [endpoint for endpoint in every if endpoint["container"] == container]
             try:
-                _rewrite(f"{networks.root}/{container}/{HOSTS}", _members(networks, own))
+                members = _members(networks, own)
+                _rewrite(f"{networks.root}/{container}/{HOSTS}", lambda text, members=members:
+                         names.replace_members(text, members))
             except (OSError, CapsuleError) as err:
                 words = errno_text(err.errno) if isinstance(err, OSError) else str(err)
                 log.warning(f"update /etc/hosts of container {container}: {words}")
 
 
-def _rewrite(path: str, members: list[tuple[str, list[str]]]) -> None:
+def move(networks: Networks, container: str, before: list[dict], servers: list[str], now: list[dict]) -> None:
+    """Have a container's files tell its addresses and name servers of now; `servers` were those of `before`.
+
+    What its programs have written anew stays as it is; what cannot be written is a warning.
+    """
+    old, own = _addresses(before), _addresses(now)
+    try:
+        resolv = names.resolv_text(names.read_host(), now[0].get("dns", []) if now else [], [], [],
+                                   responder=dns.servers(networks, now),
+                                   ipv6=not own or any([":" in text for text in own]))
+        directory = f"{networks.root}/{container}"
+        _rewrite(f"{directory}/{HOSTS}", lambda text: names.replace_own(text, old, own))
+        _rewrite(f"{directory}/{RESOLV}", lambda text: names.replace_servers(text, servers, names.servers_in(resolv)))
+    except (OSError, CapsuleError) as err:
+        words = errno_text(err.errno) if isinstance(err, OSError) else str(err)
+        log.warning(f"update the files of container {container}: {words}")
+
+
+def _addresses(endpoints: list[dict]) -> list[str]:
+    return [text.partition("/")[0] for endpoint in endpoints for text in endpoint["addresses"]]
+
+
+def _rewrite(path: str, change) -> None:
+    """Change the text of a file in place: it is mounted."""
     try:
         fd = posix.open(path, posix.O_RDWR | posix.O_NOFOLLOW | posix.O_CLOEXEC)
     except OSError as err:
@@ -105,7 +130,7 @@ def _rewrite(path: str, members: list[tuple[str, list[str]]]) -> None:
         if posix.fstat(fd).st_size > _LARGEST:
             return
         old = posix.read(fd, _LARGEST)
-        new = names.replace_members(old.decode("utf-8", "surrogateescape"), members).encode("utf-8", "surrogateescape")
+        new = change(old.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
         if new != old:
             posix.pwrite(fd, new, 0)
             posix.ftruncate(fd, len(new))

@@ -210,9 +210,10 @@ def attach(root: str, id: str, request: dict) -> dict:
 
 def _attach(networks: Networks, container, request: dict, netns_fd: int) -> dict:
     record = container.state()
-    present = record.extra.setdefault("endpoints", [])
+    present = record.extra["endpoints"] = _settled(networks, container.id, record.extra.get("endpoints", []), netns_fd)
     if any([endpoint["network"] == request["network"] for endpoint in present]):
         raise NetworkError("connect to network", request["network"], f"container {container.id} is connected to it")
+    servers, before = dns.servers(networks, present), list(present)
     request = {**_with_free_interface(request, present), "dns": present[0].get("dns", []) if present else []}
     creating.find_or_default(networks, request["network"])
     container.entry.save(record)  # from here on delete looks into the journal
@@ -226,10 +227,27 @@ def _attach(networks: Networks, container, request: dict, netns_fd: int) -> dict
         record.endpoint = record.endpoint or _legacy(made[0])
         container.entry.save(record)
         _tell_members(networks, made[0]["network"])
+        network_files.move(networks, container.id, before, servers, present)
     except BaseException:
         disconnect_all(networks.root, [(made[0]["network"], made[0]["id"])])
         raise
     return made[0]
+
+
+def _settled(networks: Networks, id: str, recorded: list[dict], netns_fd: int) -> list[dict]:
+    """Return a container's endpoints: those of its record that are still there. The container is locked.
+
+    What a connect that was killed has left is taken back: nobody was told of it. `network rm --force` takes endpoints
+    without the containers' records.
+    """
+    ids = [endpoint["id"] for endpoint in recorded]
+    there = [endpoint for endpoint in networks.endpoints() if endpoint["container"] == id]
+    for endpoint in there:
+        if endpoint["id"] not in ids:
+            endpoints.disconnect(networks, endpoint["network"], endpoint["id"], netns_fd)
+            _tell_members(networks, endpoint["network"])
+    kept = [endpoint["id"] for endpoint in there]
+    return [endpoint for endpoint in recorded if endpoint["id"] in kept]
 
 
 def _with_free_interface(request: dict, present: list[dict]) -> dict:
@@ -256,23 +274,35 @@ def detach(root: str, id: str, network: str) -> bool:
     container = Factory(root).load(id, lock=True)
     try:
         record = container.state()
-        present = record.extra.get("endpoints", [])
-        gone = [endpoint for endpoint in present if endpoint["network"] == network]
-        for endpoint in gone:
-            netns_fd = -1 if container.observe() == statuses.STOPPED else _open_netns(record.init_process_pid)
-            try:
-                endpoints.disconnect(networks, network, endpoint["id"], netns_fd)
-            finally:
-                if netns_fd >= 0:
-                    posix.close(netns_fd)
-            present.remove(endpoint)
-            _tell_members(networks, network)
-        if gone and container.entry is not None:
-            record.endpoint = _legacy(present[0]) if present else None
-            container.entry.save(record)
-        return bool(gone)
+        netns_fd = -1 if container.observe() == statuses.STOPPED else _open_netns(record.init_process_pid)
+        try:
+            return _detach(networks, container, record, network, netns_fd)
+        finally:
+            if netns_fd >= 0:
+                posix.close(netns_fd)
     finally:
         container.close()
+
+
+def _detach(networks: Networks, container, record: StateStorage, network: str, netns_fd: int) -> bool:
+    before = record.extra.get("endpoints", [])
+    connected = [one for one in (*before, *networks.endpoints())
+                 if one["container"] == container.id and one["network"] == network]
+    present = _settled(networks, container.id, before, netns_fd)
+    servers, before = dns.servers(networks, present), list(present)
+    gone = [endpoint for endpoint in present if endpoint["network"] == network]
+    for endpoint in gone:
+        endpoints.disconnect(networks, network, endpoint["id"], netns_fd)
+        present.remove(endpoint)
+        _tell_members(networks, network)
+    if gone and netns_fd >= 0:
+        endpoints.reroute(networks, present, netns_fd)
+        network_files.move(networks, container.id, before, servers, present)
+    if connected:
+        record.extra["endpoints"] = present
+        record.endpoint = _legacy(present[0]) if present else None
+        container.entry.save(record)
+    return bool(connected)
 
 
 def is_running(root: str, id: str) -> bool:
