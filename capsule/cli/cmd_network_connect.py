@@ -21,7 +21,7 @@ def run(invocation: Invocation) -> int:
 
 
 def _request(name: str, options: dict) -> dict:
-    wanted = attachment.parse([name], ip=options["ip"] + options["ip6"], mac=options["mac_address"],
+    wanted = attachment.parse([name], ip=options["ip"], ip6=options["ip6"], mac=options["mac_address"],
                               aliases=options["alias"])
     if wanted is None or wanted.kind:
         raise NetworkError("connect to network", name, "a container that runs keeps its own namespace")

@@ -11,8 +11,8 @@ def read(options: dict) -> dict:
     Raises NetworkError for what cannot be meant.
     """
     return {
-        "networks": attachment.parse(options["network"], ip=options["ip"] + options["ip6"], mac=options["mac_address"],
-                                     aliases=options["network_alias"]),
+        "networks": attachment.parse(options["network"], ip=options["ip"], ip6=options["ip6"],
+                                     mac=options["mac_address"], aliases=options["network_alias"]),
         "ports": read_ports(options["publish"]),
         "publish_all": options["publish_all"],
         "hostname": options["hostname"],

@@ -29,11 +29,16 @@ class Wanted:
         self.requests = requests
 
 
-def parse(texts: list[str], *, ip: list[str], mac: str, aliases: list[str]) -> Wanted | None:
-    """Read the values of --network; `ip`, `mac` and `aliases` are for the first network. None where nothing is asked.
+def parse(texts: list[str], *, ip: list[str], mac: str, aliases: list[str],
+          ip6: list[str] | tuple[()] = ()) -> Wanted | None:
+    """Read the values of --network; `ip`, `ip6`, `mac` and `aliases` are for the first. None where nothing is asked.
 
     Raises NetworkError for what cannot be meant.
     """
+    for text in ip6:
+        if ":" not in text:
+            raise NetworkError("use address", repr(text), "it is not an IPv6 address")
+    ip = [*ip, *ip6]
     if not texts and (ip or mac or aliases):
         texts = [DEFAULT_NETWORK]
     requests: list[dict] = []
@@ -43,6 +48,8 @@ def parse(texts: list[str], *, ip: list[str], mac: str, aliases: list[str]) -> W
         if kind in ("none", "host", "container", "ns", *USER_MODE):
             if len(texts) > 1 or ip or mac or aliases:
                 raise NetworkError("use network", text, "it takes no addresses or names and no second network")
+            if argument and kind not in ("container", "ns"):
+                raise NetworkError("use network", text, f"{word} takes no argument")
             return Wanted(kind, argument, [])
         requests.append(_request(word, argument, len(requests)))
     if not requests:
@@ -72,12 +79,17 @@ def _request(word: str, argument: str, index: int) -> dict:
         key, has_value, value = option.partition("=")
         if key not in _KEYS or not has_value:
             raise NetworkError("use network", name, f"{option!r} is no option; known are {'=, '.join(_KEYS)}=")
+        if key == "ip6" and ":" not in value:
+            raise NetworkError("use address", repr(value), "it is not an IPv6 address")
         if key in ("ip", "ip6"):
             request["ip"].append(value)
         elif key == "alias":
             request["aliases"].append(value)
         else:
-            request["interface" if key == "interface_name" else key] = value
+            field = "interface" if key == "interface_name" else key
+            if request[field]:
+                raise NetworkError("use network", name, f"{key} is given twice")
+            request[field] = value
     return request
 
 
@@ -95,6 +107,8 @@ def check(requests: list[dict]) -> list[dict]:
             request["mac"] = interface.mac_text(interface.parse_mac(request["mac"]))
         for alias in request["aliases"]:
             check_host_name("network alias", alias)
+            if alias.lower() == "localhost":
+                raise NetworkError("invalid network alias", repr(alias), "it is everybody's own name for itself")
         request["interface"] = request["interface"] or f"eth{index}"
         check_interface(request["interface"])
         if request["interface"] in interfaces:

@@ -235,7 +235,7 @@ def _check_ports(networks: Networks, record: dict, state: State, present: dict[s
             found.append(Finding(name, container, f"its link {link.name} is no port of the bridge, or is down",
                                  partial(_restore, networks, record, endpoint["id"])))
     for link in present.values():
-        if link.master == record["bridge"] and link.kind == "veth" and link.name not in known:
+        if link.master == record["bridge"] and interface.is_ours(link) and link.name not in known:
             found.append(Finding(name, link.name, "a link on the bridge that is no container's",
                                  partial(_remove_stray, networks, record, link.name)))
     return found

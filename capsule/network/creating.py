@@ -18,6 +18,7 @@ from capsule.network import (
     store,
 )
 from capsule.network.address import Subnet
+from capsule.network.ipam import IPAM
 from capsule.network.store import Networks, NoSuchNetwork
 from capsule.state.record import format_time
 
@@ -31,6 +32,9 @@ _POOL = addresses.parse_subnet("10.89.0.0/16")
 _POOL_END = addresses.parse_subnet("10.255.0.0/16").last
 _POOL_PREFIX, _POOL_PREFIX_6 = 24, 64
 _TRIES = 16
+#: What no network can have: RFC 6890, RFC 1112, RFC 4291. Gateways there would be unreachable, or break the host's own.
+_SPECIAL = tuple([addresses.parse_subnet(text) for text in (
+    "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/96", "::ffff:0:0/96", "fe80::/10", "ff00::/8")])
 
 #: What `network create` takes, and what each is where nothing is said.
 DEFAULTS: dict = {
@@ -221,6 +225,9 @@ def _given_subnets(name: str, options: dict) -> list[dict]:
             raise NetworkError("create network", name, f"{subnet} has no room for a gateway and a container")
         if subnet.prefix == 0:
             raise NetworkError("create network", name, f"{subnet} is every address there is")
+        for special in _SPECIAL:
+            if special.overlaps(subnet):
+                raise NetworkError("create network", name, f"{subnet} meets {special}, whose addresses no network has")
         for other in entries:
             if addresses.parse_subnet(other["subnet"]).overlaps(subnet):
                 raise NetworkError("create network", name, f"its subnets {other['subnet']} and {subnet} overlap")
@@ -235,6 +242,9 @@ def _given_subnets(name: str, options: dict) -> list[dict]:
     for entry in entries:
         if entry["gateway"] in entry["reserved"]:
             raise NetworkError("create network", name, f"its gateway {entry['gateway']} is reserved")
+        if (entry["range"] or entry["reserved"]) and not IPAM(name, [entry], {}).allocatable():
+            raise NetworkError("create network", name, f"no address of {entry['range'] or entry['subnet']} is left for "
+                                                       "a container")
     return entries
 
 

@@ -122,9 +122,8 @@ def _views(networks: Networks, endpoint: dict, own: list[dict], every: list[dict
     """Return what one member alone may know: its links, and the members of its container's other networks."""
     found = []
     for linked, alias in endpoint.get("links", []):
-        for other in own:
-            if linked in (other["container"], *other["aliases"]):
-                found += [f"{alias.lower()} {address}" for address in _hex_addresses(other)]
+        for other in names.linked_to(linked, own):
+            found += [f"{alias.lower()} {address}" for address in _hex_addresses(other)]
     for network in _further(endpoint, every):
         if has_responder(networks.load(network)):
             found += [words for other in every if other["network"] == network for words in _entries(other)]

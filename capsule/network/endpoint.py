@@ -69,12 +69,23 @@ def _lease(networks: Networks, container: str, request: dict, ports: list[dict],
         families = {6 if ":" in text else 4 for text in addresses}
         responders = _responders(networks) if any([port["host_port"] == published.NAMES for port in ports]) else set()
         endpoint["ports"] = published.allocate(ports, reserved, families, responders)
+    _check_mac(record, state, endpoint["mac"])
     note(record["name"], id)
     proc.stop_point("net-journal")
     state.endpoints[id] = endpoint
     networks.save_state(record["name"], state)
     proc.stop_point("net-leased")
     return endpoint
+
+
+def _check_mac(record: dict, state: State, mac: str) -> None:
+    """Refuse the hardware address of the bridge or of a neighbour: both would lose what is sent to them."""
+    if mac == interface.mac_text(interface.bridge_mac(record["id"])):
+        raise NetworkError("use MAC address", mac, f"it is that of the bridge of network {record['name']}")
+    for other in state.endpoints.values():
+        if other["mac"] == mac:
+            raise NetworkError("use MAC address", mac, f"container {other['container']} has it in network "
+                                                       f"{record['name']}")
 
 
 def _responders(networks: Networks) -> set[str]:

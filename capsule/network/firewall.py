@@ -134,7 +134,7 @@ def is_there() -> bool:
 def _stale(present: list[Element], wanted: list[Element], interfaces: dict[str, str]) -> list[Element]:
     """Return what is about links that are not there, or about a port of an address that nobody has any more.
 
-    Or about a subnet that no bridge has, or a gateway that is none's address.
+    Or about a subnet that no bridge has.
 
     And what stands in the way of an element that is wanted: the same key with other data.
     """
@@ -143,7 +143,6 @@ def _stale(present: list[Element], wanted: list[Element], interfaces: dict[str, 
              if name in ("addresses4", "addresses6") and key[0] in interfaces}
     subnets = {key[1] for _, name, key, _ in [*present, *wanted]
                if name in ("subnets4", "subnets6") and key[0] in interfaces}
-    gateways = set(interfaces.values())
     kept_targets = {(family, name, key) for family, name, key, data in present
                     if name.startswith("published") and not name.endswith("_port") and data[0] in alive}
     found = []
@@ -153,8 +152,6 @@ def _stale(present: list[Element], wanted: list[Element], interfaces: dict[str, 
             is_stale = (family, name.removesuffix("_port"), key) not in kept_targets
         elif name in ("masquerade4", "masquerade6"):
             is_stale = key[0] not in subnets
-        elif name == "gateways":
-            is_stale = key[0] not in gateways
         elif (family, name) in tables.HOST_SETS:
             is_stale = False
         else:

@@ -46,6 +46,11 @@ def host_name(endpoint_id: str, attempt: int) -> str:
     return hashed("veth", endpoint_id, str(attempt))
 
 
+def is_ours(link) -> bool:
+    """Tell whether a link of the host (with `name`, `kind`, `mac`) was made for an endpoint, by how those are made."""
+    return link.kind == "veth" and link.name.startswith("veth") and len(link.name) == 14 and link.mac.startswith("06:")
+
+
 def derived_mac(first_address: str) -> str:
     """Return the hardware address that goes with an IP address, locally administered.
 

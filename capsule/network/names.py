@@ -23,6 +23,7 @@ _BEGIN = "# members of the container's networks, kept by capsule"
 _END = "# end of members"
 _SIZE_MAX = 1 << 20
 _NOWHERE = "127.0.1.1"  # what a container without an address has its own name at
+_EVERYBODY = ("localhost", "localhost.localdomain")
 _SERVERS_MAX = 3  # MAXNS of resolv.h
 
 
@@ -36,11 +37,15 @@ def check_name(what: str, name: str) -> None:
 
 def servers_of(texts: list[str]) -> list[str]:
     """Return the name servers of --dns in their normal spelling. Raises NetworkError."""
+    if len(texts) > _SERVERS_MAX:
+        raise NetworkError("use DNS servers", ", ".join(texts), f"a resolver asks {_SERVERS_MAX} at most")
     return [_address("DNS server", text) for text in texts]
 
 
 def is_name(word: str) -> bool:
-    """Tell whether a word, such as a container's id, can be a host name."""
+    """Tell whether a word, such as a container's id, can be the host name of a member: not that of everybody itself."""
+    if word.lower() in _EVERYBODY:
+        return False
     try:
         check_name("name", word)
     except NetworkError:
@@ -54,6 +59,12 @@ def parse_link(text: str) -> tuple[str, str]:
     check_name("link", container)
     check_name("alias of a link", alias or container)
     return container, alias or container
+
+
+def linked_to(name: str, endpoints: list[dict]) -> list[dict]:
+    """Return the endpoints that --link NAME means: of the container of that id, otherwise of those with that alias."""
+    named = [endpoint for endpoint in endpoints if endpoint["container"] == name]
+    return named or [endpoint for endpoint in endpoints if name in endpoint["aliases"]]
 
 
 def parse_added(text: str) -> tuple[str, str]:

@@ -98,9 +98,12 @@ def _wrong(text: str, cause: str) -> NetworkError:
 
 def _address(text: str, host_ip: str) -> str:
     try:
-        return addresses.normal(host_ip)
+        family, number = addresses.parse(host_ip)
     except ValueError as err:
         raise _wrong(text, str(err)) from err
+    if number >> 28 >= 14 if family == 4 else number >> 120 == 0xFF:
+        raise _wrong(text, f"{host_ip} is no address that a host can have")
+    return addresses.to_text(family, number)
 
 
 def _range(text: str, words: str) -> tuple[int, int]:

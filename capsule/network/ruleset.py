@@ -39,7 +39,7 @@ SETS = (
     ("inet", "closed", ("nf_proto",), "", False),  # families that this host did not forward before us
     ("bridge", "ends", ("ifname",), "", False),  # host sides of endpoints
     ("bridge", "alone", ("ifname",), "", False),  # those whose containers may not talk to each other
-    ("bridge", "gateways", ("ether_addr",), "", False),  # hardware addresses of our bridges
+    ("bridge", "gateways", ("ifname", "ether_addr"), "", False),  # of those, and the hardware address of their bridge
     ("bridge", "macs", ("ifname", "ether_addr"), "", False),
     ("bridge", "addresses4", ("ifname", "ipv4_addr"), "", False),
     ("bridge", "addresses6", ("ifname", "ipv6_addr"), "", False),
@@ -180,7 +180,8 @@ CHAINS: tuple[tuple[str, str, tuple, list], ...] = (
         [_isnt(_field("ether", "type"), {"set": ["arp", "ip", "ip6"]}), _DROP],
         # Not in the forward chain: a published port of a neighbour is reached by the gateway, even where
         # br_netfilter then hands the frame over from port to port.
-        [_is(_FROM, "@alone"), _isnt(_field("ether", "daddr"), "@gateways"), _is(_IS_GROUP, _NO_GROUP), _DROP],
+        [_is(_FROM, "@alone"), _isnt(_concat(_FROM, _field("ether", "daddr")), "@gateways"), _is(_IS_GROUP, _NO_GROUP),
+         _DROP],
     ]),
     ("bridge", "arriving", ("filter", "prerouting", -200), [
         [_is(_FROM, "@ends"), _jump("check")],
@@ -227,7 +228,6 @@ def network_elements(record: dict) -> list[Element]:
         found.append(("inet", "internal", (bridge,), ()))
     if record.get("isolate"):
         found.append(("inet", "isolated", (bridge,), ()))
-    found.append(("bridge", "gateways", (interface.mac_text(interface.bridge_mac(record["id"])),), ()))
     for entry in record["subnets"]:
         subnet = addresses.parse_subnet(entry["subnet"])
         found.append(("inet", f"subnets{subnet.family}", (bridge, str(subnet)), ()))
@@ -242,7 +242,8 @@ def endpoint_elements(record: dict, endpoint: dict) -> list[Element]:
     found: list[Element] = [("inet", "ends", (name,), ()), ("bridge", "ends", (name,), ()),
                             ("bridge", "macs", (name, mac), ())]
     if not record.get("icc", True):
-        found.append(("bridge", "alone", (name,), ()))
+        bridge_mac = interface.mac_text(interface.bridge_mac(record["id"]))
+        found += [("bridge", "alone", (name,), ()), ("bridge", "gateways", (name, bridge_mac), ())]
     own = own_addresses(endpoint)
     for family, text in own + [(6, text) for text in _neighbours(endpoint)[:1]]:
         found.append(("bridge", f"addresses{family}", (name, text), ()))

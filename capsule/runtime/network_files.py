@@ -63,11 +63,12 @@ def _members(networks: Networks, own: list[dict]) -> list[tuple[str, list[str]]]
     links = [link for endpoint in own for link in endpoint.get("links", [])]
     found = []
     for network in [endpoint["network"] for endpoint in own if _is_named(networks, endpoint["network"])]:
-        for other in networks.state(network).endpoints.values():
+        members = list(networks.state(network).endpoints.values())
+        for other in members:
             if other["id"] not in ids:
                 words = [word for word in dict.fromkeys([other["container"], *other["aliases"]]) if names.is_name(word)]
                 for linked, alias in links:
-                    if linked in words and alias not in words:
+                    if other in names.linked_to(linked, members) and alias not in words:
                         words.append(alias)
                 found += [(text.partition("/")[0], words) for text in other["addresses"]]
     return found

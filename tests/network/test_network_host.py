@@ -10,6 +10,7 @@ from helpers.requires import binary, requires
 
 from .kit import World, socket_at
 from .kit_firewall import Space
+from .test_network_frames import datagram
 
 pytestmark = requires("root", "runtime", "busybox", "ip", "nft")
 
@@ -152,3 +153,59 @@ def test_a_member_of_an_internal_and_an_open_network_asks_the_open_one_first(wor
     world.start_container(box, "--network", "back", "--network", "front")
     lines = (world.root / box.id / "resolv.conf").read_text(encoding="utf-8").splitlines()
     assert [line.split()[1] for line in lines if line.startswith("nameserver")] == ["10.6.0.1", "10.5.0.1"]
+
+
+@pytest.mark.parametrize("words", [
+    ["--subnet", "127.0.0.0/24"], ["--subnet", "169.254.0.0/24"], ["--subnet", "128.0.0.0/1"],
+    ["--subnet", "fe80::/64"], ["--subnet", "::ffff:a00:0/112"],
+    ["--subnet", "10.5.0.0/24", "--ip-range", "10.5.0.0/32"],
+    ["--subnet", "10.5.0.0/30", "--reserve", "10.5.0.2"],
+], ids=str)
+def test_a_network_that_could_serve_nobody_is_refused(world, words):
+    assert world.network("create", "blue", *words, rc=1).err.count("\n") == 1
+    assert world.links() == {} and world.network("ls", "-q").out == ""
+
+
+def test_what_a_container_cannot_be_given_is_refused(world, bundle):
+    world.network("create", "blue", "--subnet", "10.5.0.0/24")
+    bridge = world.links()[world.inspect("blue")["bridge"]]["address"]
+    box, other = (bundle(["/payload", "pause"]) for _ in range(2))
+    world.start_container(box, "--network", "blue")
+    neighbour = world.interfaces(box)["eth0"]["address"]
+    for words, cause in (
+        (["--network", f"blue:mac={bridge}"], "it is that of the bridge"),
+        (["--network", f"blue:mac={neighbour}"], f"container {box.id} has it"),
+        (["--network", "blue:mac=02:00:00:00:00:01,mac=02:00:00:00:00:02"], "given twice"),
+        (["--network", "none:foo"], "takes no argument"), (["--network", "host:foo"], "takes no argument"),
+        (["--network", "blue", "--ip6", "10.5.0.9"], "not an IPv6 address"),
+        (["--network", "blue", "--network-alias", "localhost"], "own name for itself"),
+        (["--network", "blue", "-p", "224.0.0.1:80:80"], "no address that a host can have"),
+        (["--network", "blue", "-p", "255.255.255.255:80:80/udp"], "no address that a host can have"),
+        (["--network", "blue", *["--dns", "192.0.2.1"] * 4], "3 at most"),
+    ):
+        assert cause in world.create(other, *words, rc=1).err, words
+
+
+def test_containers_kept_apart_do_not_talk_by_another_networks_bridge(world, bundle):
+    """Frames to its hardware address are for nobody here: they would be flooded."""
+    world.network("create", "apart", "--subnet", "10.5.0.0/24", "--no-icc")
+    world.network("create", "blue", "--subnet", "10.6.0.0/24")
+    other = bytes.fromhex(world.links()[world.inspect("blue")["bridge"]]["address"].replace(":", ""))
+    boxes = [bundle(["/payload", "pause"]) for _ in range(2)]
+    for box in boxes:
+        world.start_container(box, "--network", "apart")
+    world.on_host("sh", "-c", "echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables", check=False)
+    ends = [socket_at(world.netns_of(box), socket.AF_PACKET, socket.SOCK_RAW) for box in boxes]
+    try:
+        for end in ends:
+            end.bind(("eth0", 0x0800))
+        own = bytes.fromhex(world.interfaces(boxes[0])["eth0"]["address"].replace(":", ""))
+        own_ip, its_ip = (world.addresses(box)[0].partition("/")[0] for box in boxes)
+        ends[0].send((other + own + datagram(own_ip, its_ip, 7, b"past no-icc")).ljust(60, b"\0"))
+        assert world.ping(world.inside(boxes[0]), "10.5.0.1")  # it has been dealt with
+        ends[1].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            ends[1].recv(2000)
+    finally:
+        for end in ends:
+            end.close()

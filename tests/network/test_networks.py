@@ -352,14 +352,19 @@ def test_after_a_reboot(world, start):
 def test_check_repairs_what_nobody_owns(world, start):
     world.network("create", "blue", "--subnet", "10.5.0.0/24")
     bridge = world.inspect("blue")["bridge"]
-    world.on_host("ip", "link", "add", "stray0", "master", bridge, "type", "veth", "peer", "name", "stray1")
+    stray = "veth0123456789"
+    world.on_host("ip", "link", "add", stray, "address", "06:00:00:00:00:01", "master", bridge, "type", "veth", "peer",
+                  "name", "stray1")
+    # Somebody else's, made otherwise than ours: it is left alone.
+    world.on_host("ip", "link", "add", "mine0", "master", bridge, "type", "veth", "peer", "name", "mine1")
     world.on_host("ip", "address", "delete", "10.5.0.1/24", "dev", bridge)
     found = world.network("check", rc=1).out
-    assert "stray0: a link on the bridge that is no container's" in found
+    assert f"{stray}: a link on the bridge that is no container's" in found
     assert "the bridge lacks the address 10.5.0.1/24" in found
     assert world.network("check", "--fix").out.count("(repaired)") == 2
     assert world.network("check").out == ""
-    assert set(world.links()) == {bridge}
+    assert set(world.links()) == {bridge, "mine0", "mine1"}
+    world.on_host("ip", "link", "delete", "mine0")
 
 
 def test_leases_of_containers_that_are_no_more_are_taken_back(world, start, bundle):

@@ -130,3 +130,13 @@ def test_user_mode_networking_stands_alone(word: str) -> None:
     assert found is not None and (found.kind, found.requests) == (word, [])
     with pytest.raises(NetworkError, match="no second network"):
         attachment.parse([word, "web"], ip=[], mac="", aliases=[])
+
+
+def test_a_link_means_the_container_of_that_id_and_an_alias_where_there_is_none() -> None:
+    one, two = {"container": "db", "aliases": []}, {"container": "other", "aliases": ["db", "store"]}
+    assert names.linked_to("db", [two, one]) == [one]
+    assert names.linked_to("store", [one, two]) == [two]
+
+
+def test_nobody_is_called_as_everybody_calls_itself() -> None:
+    assert not names.is_name("localhost") and not names.is_name("LocalHost") and names.is_name("local-host")
