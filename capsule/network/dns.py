@@ -15,6 +15,7 @@ from capsule.network import address as addresses, attendant, driver as drivers, 
 from capsule.network.store import Networks
 
 _PORT = 53
+_TABLE_MAX = 1 << 20  # bytes (csrc/attend_table.c)
 _NAME = "capsule-dns"
 
 
@@ -51,7 +52,11 @@ def _refresh(networks: Networks, network: str, every: list[dict]) -> None:
     if not own or not has_responder(record):
         attendant.stop(path)
         return
-    attendant.write(path, _table(networks, record, own, every))
+    table = _table(networks, record, own, every)
+    if len(table) > _TABLE_MAX:
+        log.warning(f"network {network}: its names take {len(table)} bytes, of which its responder reads {_TABLE_MAX}: "
+                    "what members know of their containers' other networks is not answered for all")
+    attendant.write(path, table)
     if attendant.holder(path):
         return
     gateways = [addresses.parse(entry["gateway"]) for entry in record["subnets"] if entry["gateway"]]

@@ -221,24 +221,35 @@ def foreign_drops(networks: list[tuple[dict, list[dict]]]) -> list[str]:
     A packet must be accepted by every table: our accepting it does not help where another one drops it. We write into
     no table but our own (docs/decisions). Raises NetworkError, Unsupported.
     """
-    bridges = [record["bridge"] for record, _ in networks]
+    ways = [(way, record["bridge"]) for record, _ in networks for way in ("-i", "-o")]
+    listed = nft.ruleset()
     lines = []
-    for entry in nft.ruleset():
-        chain = entry.get("chain")
-        if not chain or chain.get("hook") != "forward" or chain.get("table") == tables.TABLE:
+    for chain in _forward_chains(listed):
+        if chain["table"] == tables.TABLE or chain.get("policy") != "drop":
             continue
-        if chain.get("policy") != "drop":
-            continue
-        where = f"chain {chain['name']} of table {chain['family']} {chain['table']}"
-        lines.append(f"{where} may drop what containers send and get; {_opening(chain, bridges)}")
+        accepted = [_accepted(entry["rule"]) for entry in listed if "rule" in entry
+                    and (entry["rule"]["family"], entry["rule"]["table"]) == (chain["family"], chain["table"])]
+        closed = [way for way in ways if way not in accepted]
+        if closed:
+            where = f"chain {chain['name']} of table {chain['family']} {chain['table']}"
+            lines.append(f"{where} may drop what containers send and get; {_opening(chain, closed, listed)}")
     return lines
 
 
-def _opening(chain: dict, bridges: list[str]) -> str:
+def _accepted(rule: dict) -> tuple[str, str]:
+    """Return the way that a rule accepts whatever takes it: ("-i" or "-o", a link), or two empty texts."""
+    matches = [part["match"] for part in rule.get("expr", ()) if "match" in part]
+    if len(matches) != 1 or not any(["accept" in part for part in rule["expr"]]) or matches[0]["op"] != "==":
+        return "", ""
+    key = matches[0]["left"].get("meta", {}).get("key")
+    return {"iifname": "-i", "oifname": "-o"}.get(key, ""), matches[0]["right"]
+
+
+def _opening(chain: dict, ways: list[tuple[str, str]], listed: list[dict]) -> str:
     program_name = "ip6tables" if chain["family"] == "ip6" else "iptables"
-    target = "DOCKER-USER" if any(["chain" in one and one["chain"]["name"] == "DOCKER-USER" for one in nft.ruleset()]) \
-        else chain["name"]
-    return "; ".join([f"{program_name} -I {target} {way} {name} -j ACCEPT" for name in bridges for way in ("-i", "-o")])
+    has_users = any([one["chain"]["name"] == "DOCKER-USER" for one in listed if "chain" in one])
+    target = "DOCKER-USER" if has_users else chain["name"]
+    return "; ".join([f"{program_name} -I {target} {way} {name} -j ACCEPT" for way, name in ways])
 
 
 def _describe(element: Element) -> str:

@@ -351,6 +351,7 @@ def test_a_chain_of_others_that_drops_is_named(world: World) -> None:
         status, _, errors = world.host.run(*command.replace("iptables", "iptables-nft", 1).split())
         assert status == 0, errors
     assert box.ask("tcp", "192.0.2.2", 7) == "outside 192.0.2.1"
+    assert world.firewall("foreign_drops", [[record, []]]) == []
 
 
 def test_the_rules_of_others_are_not_touched(world: World) -> None:
