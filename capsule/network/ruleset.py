@@ -2,7 +2,7 @@
 
 The base is two tables: `inet capsule` (routing, publishing, masquerading) and `bridge capsule` (what an endpoint may
 send). A network and an endpoint are elements of their sets and maps, so a packet passes as many rules with a thousand
-containers as with one. docs/networking.md draws the way of a packet. man 8 nft; libnftables-json(5).
+containers as with one. docs/firewall.md draws the way of a packet. man 8 nft; libnftables-json(5).
 
 An element is (family, set, key, data): key and data are tuples of texts and numbers, data is () in a set.
 """
