@@ -39,7 +39,7 @@ SETS = (
     ("inet", "closed", ("nf_proto",), "", False),  # families that this host did not forward before us
     ("bridge", "ends", ("ifname",), "", False),  # host sides of endpoints
     ("bridge", "alone", ("ifname",), "", False),  # those whose containers may not talk to each other
-    ("bridge", "gateways", ("ifname", "ether_addr"), "", False),  # of those, and the hardware address of their bridge
+    ("bridge", "bridge_macs", ("ifname", "ether_addr"), "", False),  # of those, and where they may send
     ("bridge", "macs", ("ifname", "ether_addr"), "", False),
     ("bridge", "addresses4", ("ifname", "ipv4_addr"), "", False),
     ("bridge", "addresses6", ("ifname", "ipv6_addr"), "", False),
@@ -180,8 +180,8 @@ CHAINS: tuple[tuple[str, str, tuple, list], ...] = (
         [_isnt(_field("ether", "type"), {"set": ["arp", "ip", "ip6"]}), _DROP],
         # Not in the forward chain: a published port of a neighbour is reached by the gateway, even where
         # br_netfilter then hands the frame over from port to port.
-        [_is(_FROM, "@alone"), _isnt(_concat(_FROM, _field("ether", "daddr")), "@gateways"), _is(_IS_GROUP, _NO_GROUP),
-         _DROP],
+        [_is(_FROM, "@alone"), _isnt(_concat(_FROM, _field("ether", "daddr")), "@bridge_macs"),
+         _is(_IS_GROUP, _NO_GROUP), _DROP],
     ]),
     ("bridge", "arriving", ("filter", "prerouting", -200), [
         [_is(_FROM, "@ends"), _jump("check")],
@@ -243,7 +243,7 @@ def endpoint_elements(record: dict, endpoint: dict) -> list[Element]:
                             ("bridge", "macs", (name, mac), ())]
     if not record.get("icc", True):
         bridge_mac = interface.mac_text(interface.bridge_mac(record["id"]))
-        found += [("bridge", "alone", (name,), ()), ("bridge", "gateways", (name, bridge_mac), ())]
+        found += [("bridge", "alone", (name,), ()), ("bridge", "bridge_macs", (name, bridge_mac), ())]
     own = own_addresses(endpoint)
     for family, text in own + [(6, text) for text in _neighbours(endpoint)[:1]]:
         found.append(("bridge", f"addresses{family}", (name, text), ()))
