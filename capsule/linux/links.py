@@ -13,7 +13,7 @@ from capsule.linux.rtnetlink import IFF_UP, Link, Socket, attribute, attributes,
 Request = tuple[int, int, bytes]
 
 _DUMP, _CREATE_NEW = 0x300, 0x600
-_NEWLINK, _DELLINK, _GETLINK, _NEWADDR, _NEWROUTE, _GETROUTE = 16, 17, 18, 20, 24, 26
+_NEWLINK, _DELLINK, _GETLINK, _NEWADDR, _GETADDR, _NEWROUTE, _GETROUTE = 16, 17, 18, 20, 22, 24, 26
 _IFNAME, _ADDRESS, _MTU, _LINK, _MASTER, _LINKINFO, _IFALIAS, _AF_SPEC, _NET_NS_FD = 3, 1, 4, 5, 10, 18, 20, 26, 28
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER, _MACVLAN_MODE, _BR_STP_STATE, _BRPORT_MODE, _INET6_ADDR_GEN_MODE = 1, 1, 5, 4, 8
@@ -24,7 +24,7 @@ _FAMILY = {2: 4, 10: 6}
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 4, 8, 0x02
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _TABLE_MAIN, _PROTOCOL_STATIC, _TYPE_UNICAST = 254, 4, 1
-_RTMSG = 12
+_RTMSG, _IFADDRMSG = 12, 8
 _EXT_MASK, _SKIP_STATS = 29, 1 << 3
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 
@@ -143,6 +143,18 @@ def routes(socket: Socket) -> list[tuple[int, int, int, int]]:
             values = dict(attributes(body[_RTMSG:]))
             link = int.from_bytes(values.get(_RTA_OIF, b""), sys.byteorder)
             found.append((family, int.from_bytes(values.get(_RTA_DST, b""), "big"), body[1], link))
+    return found
+
+
+def own_addresses(socket: Socket) -> list[tuple[int, bytes]]:
+    """Return (family, address) of every address of this host. Raises OSError."""
+    found = []
+    for body in socket.ask(_GETADDR, _DUMP, b"\0" * _IFADDRMSG):
+        family = _FAMILY.get(body[0], 0)
+        values = dict(attributes(body[_IFADDRMSG:]))
+        number = values.get(_IFA_LOCAL, values.get(_IFA_ADDRESS))
+        if family and number:
+            found.append((family, number))
     return found
 
 

@@ -20,8 +20,10 @@ _REQUEST_ACK = 0x1 | 0x4
 _ORIG, _REPLY, _FILTER = 1, 2, 25  # CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_FILTER
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
 _IP_SRC = {4: 1, 6: 3}  # CTA_IP_V4_SRC, CTA_IP_V6_SRC
+_IP_DST = {4: 2, 6: 4}
 _PROTO_NUM, _PROTO_DST_PORT = 1, 3
-_BY_SRC, _BY_PROTO, _BY_DST_PORT = 1 << 0, 1 << 3, 1 << 5  # CTA_FILTER_F_CTA_* (net/netfilter/nf_internals.h)
+# CTA_FILTER_F_CTA_* (net/netfilter/nf_internals.h)
+_BY_SRC, _BY_DST, _BY_PROTO, _BY_DST_PORT = 1 << 0, 1 << 1, 1 << 3, 1 << 5
 _AF = {4: 2, 6: 10}
 _IPPROTO_UDP = 17
 _NESTED = 0x8000
@@ -33,10 +35,11 @@ def forget_address(socket: Socket, family: int, address: bytes) -> None:
     _forget(socket, [(_AF[family], direction, source, _BY_SRC) for direction in (_ORIG, _REPLY)])
 
 
-def forget_udp_port(socket: Socket, port: int) -> None:
-    """Forget every UDP flow that was begun to a port, of any address. Raises NetworkError."""
+def forget_udp_port(socket: Socket, family: int, address: bytes, port: int) -> None:
+    """Forget every UDP flow that was begun to a port of an address in network byte order. Raises NetworkError."""
     proto = attribute(_PROTO_NUM, bytes((_IPPROTO_UDP,))) + attribute(_PROTO_DST_PORT, port.to_bytes(2, "big"))
-    _forget(socket, [(family, _ORIG, _nest(_TUPLE_PROTO, proto), _BY_PROTO | _BY_DST_PORT) for family in _AF.values()])
+    place = _nest(_TUPLE_IP, attribute(_IP_DST[family], address)) + _nest(_TUPLE_PROTO, proto)
+    _forget(socket, [(_AF[family], _ORIG, place, _BY_DST | _BY_PROTO | _BY_DST_PORT)])
 
 
 def _forget(socket: Socket, filters: list[tuple[int, int, bytes, int]]) -> None:

@@ -17,7 +17,7 @@ import posix
 from capsule import log
 from capsule._ext import proc
 from capsule.errors import NetworkError, Unsupported
-from capsule.linux import nftables
+from capsule.linux import links, nftables
 from capsule.network import (
     address as addresses,
     batches,
@@ -63,10 +63,27 @@ def endpoint_up(record: dict, endpoint: dict) -> None:
         with _Lock(proc.LOCK_SH):
             if not _commit(socket, batches.up(record, endpoint)):
                 _add_endpoint(record, endpoint)
-        # What was begun to a newly published port would go on to where it went.
-        for port in endpoint.get("ports") or ():
-            if port["proto"] == "udp":
-                conntrack.forget_udp_port(socket, port["host_port"])
+        _forget_flows(socket, [port for port in endpoint.get("ports") or () if port["proto"] == "udp"])
+    finally:
+        socket.close()
+
+
+def _forget_flows(socket: nftables.Socket, ports: list[dict]) -> None:
+    """Forget what was begun to newly published ports: it would go on to where it went. What goes to others stays."""
+    own = _own_addresses() if ports else []
+    for port in ports:
+        named = addresses.parse(port["host_ip"]) if port["host_ip"] else None
+        for family, raw in own:
+            if named is None or raw == addresses.to_bytes(*named) or not named[1]:
+                conntrack.forget_udp_port(socket, family, raw, port["host_port"])
+
+
+def _own_addresses() -> list[tuple[int, bytes]]:
+    socket = interface.open_socket()
+    try:
+        return links.own_addresses(socket)
+    except OSError as err:
+        raise interface.failed("list addresses", "of this host", err) from err
     finally:
         socket.close()
 

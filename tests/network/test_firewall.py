@@ -241,6 +241,15 @@ def test_an_honest_neighbour_advertisement_arrives(world: World) -> None:
     wait_until(lambda: box.ping("fe80::42:aff:fe59:103%eth0"), 10)
 
 
+def test_a_port_that_is_published_ends_no_flow_to_others(world: World) -> None:
+    world.network("a", 1)
+    box, _ = world.container("a", 2)
+    world.outside.listen("udp", "0.0.0.0", 5353, "outside")
+    assert box.ask("udp", "192.0.2.2", 5353).startswith("outside")
+    world.container("a", 3, port(5353, 53, "udp"))
+    assert "src=10.89.1.2 dst=192.0.2.2" in world.host.read("/proc/net/nf_conntrack")
+
+
 def test_a_udp_flow_follows_a_port_that_is_published_anew(world: World) -> None:
     record = world.network("a", 1)
     first, endpoint = world.container("a", 2, port(5353, 53, "udp"))
