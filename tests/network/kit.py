@@ -113,6 +113,21 @@ class World(Runtime):
                 return int(words[4])
         return 0
 
+    def ruled(self) -> list[str]:
+        """The lines of our tables, as nft lists them, that are about a container's link or a port."""
+        listing = self.on_host("sh", "-c", "nft list table inet capsule; nft list table bridge capsule", check=False)
+        return [line for line in listing.splitlines() if '"veth' in line or " . tcp . " in line]
+
+    def attendants(self) -> list[str]:
+        """The data files of attendants that are there."""
+        return sorted(path.name for path in (Path(self.root) / ".networks").glob("*")
+                      if path.suffix in (".dns", ".proxy"))
+
+    def flows(self) -> list[str]:
+        """The connections that the host's kernel knows, but for the bridges' own memberships of groups."""
+        known = self.on_host("cat", "/proc/net/nf_conntrack").splitlines()
+        return [line for line in known if "dst=224.0.0." not in line and "dst=ff02:" not in line]
+
     def interfaces(self, box) -> dict[str, dict]:
         done = subprocess.run([*self.inside(box), "ip", "-j", "address"], capture_output=True, text=True, check=True)
         return {link["ifname"]: link for link in json.loads(done.stdout)}

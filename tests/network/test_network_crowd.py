@@ -22,10 +22,13 @@ def test_64_containers_at_once_have_64_addresses_and_leave_nothing(world, bundle
     assert len(set(first)) == 64 and len(world.leases("blue")) == 128
     seen = [world.addresses(box) for box in boxes[::8]]
     assert all(pair in [endpoint["addresses"] for endpoint in endpoints] for pair in seen)
+    assert all(world.ping(world.inside(box), "10.5.0.1") for box in boxes[::8])
+    assert [line for line in world.flows() if "src=10.5.0." in line]
     for running in [world.spawn("delete", "--force", box.id) for box in boxes]:
         assert running.wait(120).rc == 0
     assert world.leases("blue") == {}
     assert set(world.links()) == {world.inspect("blue")["bridge"]}
+    assert (world.ruled(), world.attendants(), world.flows()) == ([], [], [])
     assert world.network("check").out == ""
 
 
@@ -37,6 +40,7 @@ def test_cycles_leave_nothing(world, bundle, cycles):
         world.run(box, "--network", "blue")
     assert world.leases("blue") == {}
     assert set(world.links()) == {world.inspect("blue")["bridge"]}
+    assert (world.ruled(), world.attendants()) == ([], [])
     assert world.network("check").out == ""
 
 

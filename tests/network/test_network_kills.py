@@ -19,7 +19,7 @@ def prepare(world, bundle, verb):
     """Make a network and bring a container to where the verb begins; returns the bundle and the verb's words."""
     world.network("create", "blue", "--subnet", "10.5.0.0/24", "--subnet", "fd05::/64")
     box = bundle(["/payload", "pause"])
-    flags = ["--network", "none" if verb == "connect" else "blue"]
+    flags = ["--network", "none"] if verb == "connect" else ["--network", "blue", "--publish", "8080:80"]
     if verb == "create":
         # The bridge has gone: it is made again on the way.
         world.on_host("ip", "link", "delete", world.inspect("blue")["bridge"])
@@ -55,6 +55,7 @@ def test_kill_9_at_each_step_and_delete(stopping, bundle, verb):
         assert not world.exists(box), name
         assert world.leases("blue") == {}, name
         assert set(world.links()) <= {world.inspect("blue")["bridge"]}, name
+        assert (world.ruled(), world.attendants()) == ([], []), name
         world.network("delete", "blue")
         assert world.links() == {}, name
     assert reached, f"{verb} passes no stop point"

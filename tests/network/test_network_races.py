@@ -39,7 +39,6 @@ def waiting(world, bundle, network: str):
 
 
 def elements(world) -> str:
-    """Return what our tables hold, as nft lists it; "" without them."""
     return world.on_host("sh", "-c", "nft list table inet capsule; nft list table bridge capsule", check=False)
 
 
