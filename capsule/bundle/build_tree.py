@@ -83,13 +83,10 @@ class Context:
             else:
                 found = [f"{base}/{part}" for base in found]
         found = [path.lstrip("/") for path in found]
-        found = [path for path in found if self._exists(path) and not (path and self._is_hidden(path))]
+        found = [path for path in found if self._is_there(path)]
         if not found:
             raise ImageError("copy", pattern, "no such file in the context, or .dockerignore leaves it out")
         return found
-
-    def _is_hidden(self, path: str) -> bool:
-        return self.ignored.hides(path) and not self.ignored.has_exceptions
 
     def _names(self, path: str) -> list[str]:
         try:
@@ -101,14 +98,36 @@ class Context:
         finally:
             os.close(fd)
 
-    def _exists(self, path: str) -> bool:
+    def _is_there(self, path: str) -> bool:
+        """Tell whether there is a source that is not ignored, or a directory with something that is not."""
         try:
-            os.close(openbeneath.open_in_root(self.root_fd, path or ".", openbeneath.O_PATH))
-            return True
+            fd = openbeneath.open_in_root(self.root_fd, path or ".", openbeneath.O_PATH)
         except OSError as err:
             if err.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 return False
             raise
+        try:
+            if not path or not self._is_hidden(path, self._place_of(fd, path)):
+                return True
+            is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
+        finally:
+            os.close(fd)
+        return is_directory and self.ignored.has_exceptions and next(self.below(path), None) is not None
+
+    def _is_hidden(self, path: str, place: str) -> bool:
+        """Tell whether a path is ignored, or `place`, where the links in it lead."""
+        return self.ignored.hides(path) or (place != path and bool(place) and self.ignored.hides(place))
+
+    def _place_of(self, fd: int, path: str) -> str:
+        """Return where in the context an open file lies; `path` if nothing is ignored. Raises OSError, ImageError."""
+        if self.ignored.is_empty:
+            return path
+        top, place = (os.readlink(f"/proc/self/fd/{one}") for one in (self.root_fd, fd))
+        if place == top:
+            return ""
+        if not place.startswith(f"{top.rstrip('/')}/"):
+            raise ImageError("copy", path, "the context was moved while it was read")
+        return place[len(top.rstrip("/")) + 1 :]
 
     def is_directory(self, path: str) -> bool:
         """Tell whether a source is a directory, links followed. Raises OSError."""
@@ -124,14 +143,18 @@ class Context:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise ImageError("copy", path, "neither a file nor a directory")
+        if self._is_hidden(path, self._place_of(fd, path)):
+            os.close(fd)
+            raise ImageError("copy", path, "it leads to what .dockerignore leaves out")
         return fd
 
     def below(self, path: str) -> Iterator[Entry]:
         """Yield what lies below a directory of the context and is not ignored. Raises OSError."""
         fd = openbeneath.open_in_root(self.root_fd, path or ".", os.O_RDONLY | os.O_DIRECTORY)
         try:
+            place = self._place_of(fd, path)
             for inner, directory_fd, name, info in trees.walk(fd):
-                if not self.ignored.hides(f"{path}/{inner}".lstrip("/")):
+                if not self._is_hidden(f"{path}/{inner}".lstrip("/"), f"{place}/{inner}".lstrip("/")):
                     yield inner, directory_fd, name, info
         finally:
             os.close(fd)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 
 from capsule.bundle import building
@@ -81,17 +82,27 @@ def _dockerfile(given: str, context: str) -> bytes:
     paths = [absolute(given)] if given else [f"{context}/{name}" for name in _FILES]
     path = next((path for path in paths if os.path.exists(path)), paths[0])
     try:
-        with open(path, "rb") as file:
-            return file.read(documents.SIZE_MAX + 1)
+        return _read(path)
     except OSError as err:
         raise ImageError("open", path, errno=err.errno) from err
 
 
 def _ignored(context: str) -> Ignored:
     try:
-        with open(f"{context}/.dockerignore", encoding="utf-8", errors="surrogateescape") as file:
-            return Ignored(file.read(documents.SIZE_MAX))
+        return Ignored(_read(f"{context}/.dockerignore").decode("utf-8-sig", "surrogateescape"))
     except FileNotFoundError:
         return Ignored()
     except OSError as err:
         raise ImageError("open", f"{context}/.dockerignore", errno=err.errno) from err
+
+
+def _read(path: str) -> bytes:
+    """Read a file; a context may hold a fifo in its place. Raises OSError, ImageError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ImageError("open", path, "not a regular file; `-f -` reads a Dockerfile from standard input")
+        data = file.read(documents.SIZE_MAX + 1)
+    if len(data) > documents.SIZE_MAX:
+        raise ImageError("read", path, f"larger than {documents.SIZE_MAX} bytes")
+    return data

@@ -26,6 +26,7 @@ class Ignored:
                 self._rules.append((keeps, pattern))
         if len(self._rules) > _PATTERNS_MAX:
             raise ImageError("read", ".dockerignore", f"more than {_PATTERNS_MAX} patterns")
+        self.is_empty = not self._rules
         self.has_exceptions = any(keeps for keeps, _ in self._rules)
 
     def hides(self, path: str) -> bool:

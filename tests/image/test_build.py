@@ -64,6 +64,35 @@ def test_dockerignore() -> None:
     assert hidden == ["q.log", "modules/q", "q/tmp", "tmp", "q/w/tmp/z", "a/c", "x1"]
 
 
+@pytest.mark.parametrize("patterns", ["secret\nhid\n", "secret\nhid\nkept\n!kept/in\n", "*\n!f\n!kept/in\n!link*\n"])
+def test_what_is_ignored_is_not_copied_by_any_way(patterns, kit: Kit, store: Store) -> None:
+    kit.write(f="f", secret="s", hid__s="s", hid__d__s="s", kept__in="k", kept__out="o")
+    for name, target in (("link", "secret"), ("link-d", "hid"), ("link-out", ".")):
+        (kit.context / name).symlink_to(target)
+    (kit.context / ".dockerignore").write_text(patterns)
+    for text in ("secret", "link", "link-d", "link-d/s", "link-[d]", "hid", "h*", "link-out/secret"):
+        kit.build(f"FROM base\nADD {text} /x/\n", rc=1)
+        assert "leaves it out" in kit.told, (text, kit.told)
+    for text, copied in (("*", {"f", "in"}), ("./", {"f", "link", "kept/in"}), ("link-out/", {"f", "link", "kept/in"})):
+        found = kit.files(store, kit.build(f"FROM base\nCOPY {text} /x/\n"))
+        names = {path.removeprefix("x/") for path in found if path.startswith("x/")}
+        assert copied <= names and not names & {"secret", "s", "d", "hid", "hid/s"}, (text, names)
+        assert bool(names & {"out", "kept/out"}) == ("!" not in patterns), (text, names)
+
+
+def test_a_directory_is_copied_for_what_an_exception_keeps(kit: Kit, store: Store) -> None:
+    kit.write(kept__in="k", kept__out="o", none__out="o")
+    (kit.context / "link").symlink_to("kept")
+    (kit.context / ".dockerignore").write_text("kept\nnone\n!kept/in\n")
+    found = kit.files(store, kit.build("FROM base\nCOPY kept /x/\nCOPY kept/in /y/\n"))
+    assert {"x/in", "y/in"} <= set(found) and "x/out" not in found
+    for text in ("none", "kept/out"):
+        kit.build(f"FROM base\nCOPY {text} /x/\n", rc=1)
+        assert "leaves it out" in kit.told
+    found = kit.files(store, kit.build("FROM base\nCOPY link /x/\n"))
+    assert "x/in" in found and "x/out" not in found
+
+
 def test_configuration(kit: Kit, store: Store) -> None:
     id = kit.build('''ARG GLOBAL=g
 FROM base

@@ -64,6 +64,15 @@ def test_a_hostile_ignore_file_is_read_in_time_and_told(kit: Kit, store: Store) 
     assert kit.cli.err.count("\n") == 1 and "line 2" in kit.cli.err and "z-a runs backwards" in kit.cli.err
 
 
+@pytest.mark.parametrize("name", ["Dockerfile", ".dockerignore"])
+def test_what_nobody_writes_to_is_not_waited_for(name, kit: Kit) -> None:
+    (kit.context / "Dockerfile").write_text("FROM base\n")
+    (kit.context / name).unlink(missing_ok=True)
+    os.mkfifo(kit.context / name)
+    kit.cli("image", "build", kit.context, rc=1, timeout=60)
+    assert kit.cli.err.count("\n") == 1 and f"{name}: not a regular file" in kit.cli.err, kit.cli.err
+
+
 def test_a_health_check_is_the_images(kit: Kit, store: Store) -> None:
     flags = "--interval=1m30s --timeout=2s --start-period=5s --retries=4"
     text = f"FROM base\nHEALTHCHECK {flags} CMD test -e /ok && true\n"
