@@ -132,9 +132,9 @@ def _wish(invocation: Invocation, id: str) -> dict:
     """Read the options. Raises CapsuleError, Unsupported."""
     options, words = invocation.options, invocation.positionals
     if options["hostname"]:
-        from capsule.network.attachment import check_host_name
+        from capsule.network.names import check_name
 
-        check_host_name("host name", options["hostname"])
+        check_name("host name", options["hostname"])
     return {
         "image": words[0], "command": words[1:], "user": options["user"], "cwd": options["cwd"],
         "entrypoint": _entrypoint(options["entrypoint"]),

@@ -23,7 +23,7 @@ def read(networks: Sequence[str | Mapping[str, object]], ports: Sequence[str], h
     if (ports or publish_all) and not (wanted and wanted["requests"]):
         raise NetworkError("publish ports", "", "the container joins no network; name one with `networks`")
     if hostname:
-        attachment.check_host_name("host name", hostname)
+        names.check_name("host name", hostname)
     for text in add_hosts:
         names.parse_added(text)
     return {"networks": wanted, "ports": published.parse(list(ports)), "publish_all": publish_all, "hostname": hostname,

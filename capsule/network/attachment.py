@@ -8,13 +8,12 @@ options.
 from __future__ import annotations
 
 from capsule.errors import NetworkError
-from capsule.network import address as addresses, driver as drivers, interface
+from capsule.network import address as addresses, driver as drivers, interface, names
 from capsule.network.store import check_name
 
 USER_MODE = ("pasta", "slirp4netns")
 DEFAULT_NETWORK = "capsule_bridge0"  # the original's
-_LABEL = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
-_LONGEST_NAME, _LONGEST_LABEL, _LONGEST_INTERFACE = 253, 63, 15
+_LONGEST_INTERFACE = 15
 _KEYS = ("ip", "ip6", "mac", "alias", "interface_name")
 
 
@@ -106,7 +105,7 @@ def check(requests: list[dict]) -> list[dict]:
         if request["mac"]:
             request["mac"] = interface.mac_text(interface.parse_mac(request["mac"]))
         for alias in request["aliases"]:
-            check_host_name("network alias", alias)
+            names.check_name("network alias", alias)
             if alias.lower() == "localhost":
                 raise NetworkError("invalid network alias", repr(alias), "it is everybody's own name for itself")
         request["interface"] = request["interface"] or f"eth{index}"
@@ -122,19 +121,6 @@ def _address(text: str) -> str:
         return addresses.normal(text)
     except ValueError as err:
         raise NetworkError("use address", repr(text), "it is not an IP address") from err
-
-
-def check_host_name(what: str, name: str) -> None:
-    """Refuse what is no host name: it ends up in files and answers that others read line by line.
-
-    Labels of at most 63 letters, digits, - and _ with dots between, 253 in all (RFC 1123, and what containers are
-    called besides). Raises NetworkError.
-    """
-    labels = name.split(".")
-    if len(name) > _LONGEST_NAME or not all(
-        [0 < len(label) <= _LONGEST_LABEL and not label.strip(_LABEL) and label[0] != "-" for label in labels]
-    ):
-        raise NetworkError(f"invalid {what}", repr(name), "expected letters, digits, - and _, with dots between")
 
 
 def check_interface(name: str) -> None:

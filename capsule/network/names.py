@@ -232,31 +232,3 @@ def _read(path: str) -> str:
         raise NetworkError("read", path, errno=err.errno) from err
     finally:
         posix.close(fd)
-
-
-def write(path: str, text: str) -> None:
-    """Write a file that is, or will be, bind-mounted: in place, for the mount holds the file and not its name.
-
-    Raises NetworkError.
-    """
-    data = text.encode()
-    try:
-        fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_CLOEXEC, 0o644)
-        try:
-            posix.fchmod(fd, 0o644)
-            # One write and then the end: a reader sees no empty file in between.
-            if posix.pwrite(fd, data, 0) != len(data):
-                raise OSError(errno.ENOSPC, "no space left on device")
-            posix.ftruncate(fd, len(data))
-        finally:
-            posix.close(fd)
-    except OSError as err:
-        raise NetworkError("write", path, errno=err.errno) from err
-
-
-def update_members(path: str, members: list[tuple[str, list[str]]]) -> None:
-    """Write other members into a container's hosts file; fine when it has gone. Raises NetworkError."""
-    text = _read(path)
-    changed = replace_members(text, members)
-    if changed != text:
-        write(path, changed)

@@ -47,7 +47,7 @@ class Networking:
         """
         hostname = self.options.get("hostname", "")
         if hostname:
-            attachment.check_host_name("host name", hostname)
+            names.check_name("host name", hostname)
         files: list[tuple[str, str]] = []
         if self.has_files:
             network_files.check(self.options)

@@ -53,29 +53,30 @@ def test_links_and_added_hosts_are_read() -> None:
     assert names.parse_added("host:host-gateway") == ("host", "host-gateway")
 
 
-def test_members_come_and_go_and_the_rest_stays(tmp_path: Path) -> None:
-    path = tmp_path / "hosts"
-    names.write(str(path), names.hosts_text("box", ["10.89.0.2"], [], [("10.89.0.3", ["web"]), ("10.89.0.4", ["db"])]))
-    inode = path.stat().st_ino
-    path.write_text(path.read_text() + "192.0.2.9 mine\n")
-
-    names.update_members(str(path), [("10.89.0.5", ["new"])])
-
-    text = path.read_text()
-    assert "web" not in text and "db" not in text
-    assert "10.89.0.5\tnew" in text and text.endswith("192.0.2.9 mine\n") and "10.89.0.2\tbox" in text
-    assert path.stat().st_ino == inode
-    path.write_text("mine alone\n")
-    names.update_members(str(path), [("10.89.0.5", ["new"])])
-    assert path.read_text() == "mine alone\n"
+def test_members_come_and_go_and_the_rest_stays() -> None:
+    text = names.hosts_text("box", ["10.89.0.2"], [], [("10.89.0.3", ["web"]), ("10.89.0.4", ["db"])])
+    changed = names.replace_members(text + "192.0.2.9 mine\n", [("10.89.0.5", ["new"])])
+    assert "web" not in changed and "db" not in changed
+    assert "10.89.0.5\tnew" in changed and changed.endswith("192.0.2.9 mine\n") and "10.89.0.2\tbox" in changed
+    assert names.replace_members("mine alone\n", [("10.89.0.5", ["new"])]) == "mine alone\n"
 
 
-def test_a_link_in_the_files_place_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "victim").write_text("victim")
-    (tmp_path / "hosts").symlink_to("victim")
-    with pytest.raises(NetworkError):
-        names.write(str(tmp_path / "hosts"), "evil")
-    assert (tmp_path / "victim").read_text() == "victim"
+def test_a_container_keeps_its_name_at_other_addresses() -> None:
+    text = names.hosts_text("db.example", ["10.89.0.2", "fd00::2"], [("far", "192.0.2.7")], [("10.89.0.3", ["web"])])
+    moved = names.replace_own(text, ["10.89.0.2", "fd00::2"], ["10.90.0.2"])
+    assert moved == names.hosts_text("db.example", ["10.90.0.2"], [("far", "192.0.2.7")], [("10.89.0.3", ["web"])])
+    nowhere = names.replace_own(moved, ["10.90.0.2"], [])
+    assert "127.0.1.1\tdb.example db\n" in nowhere
+    assert names.replace_own(nowhere, [], ["10.90.0.2"]) == moved
+    assert names.replace_own("mine alone\n", ["10.90.0.2"], ["10.90.0.3"]) == "mine alone\n"
+
+
+def test_name_servers_are_replaced_where_the_old_ones_stood() -> None:
+    text = "# mine\nnameserver 10.89.0.1\nsearch a\nnameserver 10.90.0.1\n"
+    replaced = names.replace_servers(text, ["10.89.0.1", "10.90.0.1"], ["10.91.0.1"])
+    assert replaced == "# mine\nnameserver 10.91.0.1\nsearch a\n"
+    assert names.replace_servers(text, ["192.0.2.1"], ["10.91.0.1"]) == text
+    assert names.servers_in(replaced) == ["10.91.0.1"]
 
 
 HOST = """# comment
