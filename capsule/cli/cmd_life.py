@@ -35,6 +35,8 @@ def _names(invocation: Invocation) -> list[str]:
     from capsule.cli import filters, listing
 
     rows = filters.choose(invocation.command, texts, {**listing.FILTERS, **_BOOT}, listing.collect(invocation))
+    if invocation.command in ("start", "restart"):
+        rows.reverse()  # the oldest first: whose network another one has was there before it
     wanted = _STATES.get(invocation.command)
     return [row["Id"] for row in rows if row["IsEngine"] and (wanted is None or row["State"] in wanted)]
 

@@ -224,6 +224,13 @@ def test_after_a_reboot_those_start_that_are_wanted(engine, capsule) -> None:
     assert engine.call("start", "--all", "--filter", "should-start-on-boot=true").lines == []
 
 
+def test_who_has_anothers_network_is_started_after_it(engine) -> None:
+    base = engine.detach("exec sleep 60", "--name", "zbase", "--stop-timeout", "0")
+    guest = engine.detach("exec sleep 60", "--name", "aguest", "--stop-timeout", "0", "--network", "container:zbase")
+    engine.call("stop", "--all")
+    assert engine.call("start", "--all").lines == [base, guest]
+
+
 @pytest.mark.parametrize(("flags", "text"), [
     (("--restart", "often"), "on-failure"), (("--restart", "always:3"), "on-failure"),
     (("--restart", "on-failure:x"), "number"),
