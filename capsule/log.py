@@ -1,13 +1,25 @@
 """Log records: a level and a message, handed to the one sink that the program configured.
 
 Nothing here opens, formats or prints: the command line's sink is `capsule.cli.output`, the library has none
-until its user sets one, and without a sink a record is dropped.
+until its user sets one, and without a sink a record is dropped. And what may be shown of strangers' words.
 """
 
 from __future__ import annotations
 
 _sink = None
 _debug = False
+
+
+def is_control(char: str) -> bool:
+    """Tell whether a terminal would take a character for a command: C0, DEL and C1 (ECMA-48)."""
+    return char < " " or "\x7f" <= char <= "\x9f"
+
+
+def plain(text: str) -> str:
+    """Return an image's or a container's text as part of one line, without what could drive a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(["?" if is_control(char) else char for char in text])
 
 
 def configure(sink, *, debug: bool = False) -> None:

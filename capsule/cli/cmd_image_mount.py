@@ -34,4 +34,4 @@ def _print_difference(store: Store, invocation: Invocation) -> None:
     if word == "json":
         output.print_json([{"kind": kind, "path": f"/{path}"} for kind, path in changes], pretty=True)
     else:
-        output.print_out("".join(f"{kind} /{path}\n" for kind, path in changes))
+        output.print_out("".join(f"{kind} {output.path_text(f'/{path}')}\n" for kind, path in changes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from capsule import log
 from capsule.bundle import container_check
 from capsule.bundle.containers import Containers
 from capsule.bundle.room import check_volumes
@@ -33,6 +34,6 @@ def run(invocation: Invocation) -> int:
         rows = [{"subject": finding.subject, "detail": finding.detail, "fixed": finding.fixed} for finding in found]
         output.print_json({"ok": not left, "findings": rows}, pretty=True)
     else:
-        output.print_out("".join(f"{'fixed' if finding.fixed else 'fault'}   {finding.subject}: {finding.detail}\n"
-                                 for finding in found))
+        lines = [f"{'fixed' if finding.fixed else 'fault'}   {finding.subject}: {finding.detail}" for finding in found]
+        output.print_out("".join(f"{log.plain(line)}\n" for line in lines))
     return _UNWELL if left else 0

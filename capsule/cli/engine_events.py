@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 
+from capsule import log
 from capsule._ext import proc
 from capsule.bundle import life
 from capsule.bundle.containers import Containers
@@ -117,7 +118,7 @@ def _print(event: dict, kind: str) -> None:
         return
     words = ", ".join([f"{key}={value}" for key, value in event["Attributes"].items()])
     line = f"{event['time']} {event['Type']} {event['status']} {event['id']} ({words})"
-    output.print_out("".join(["?" if output.is_control(char) else char for char in line]) + "\n")
+    output.print_out(log.plain(line) + "\n")
 
 
 def _moment(option: str, text: str) -> int:

@@ -22,6 +22,7 @@ _HEALTH_KEYS = (("health_interval", "interval_ms", "Interval", 30_000, 1000),
 _MS = 1_000_000
 _SHELL = ["/bin/sh", "-c"]
 _TIME_MAX_MS = 1 << 31
+_RETRIES, _RETRIES_MAX = 3, 999_999
 
 
 def fill(record: Record, options: dict, image: dict) -> None:
@@ -117,9 +118,15 @@ def _health(options: dict, of_image: dict, shell: list[str]) -> dict:
         found[name] = quantities.duration_ns(_spelled(key), options[key]) // _MS
         if not 0 < found[name] < _TIME_MAX_MS:
             raise CapsuleError(_COMMAND, f"{_spelled(key)} {options[key]}", "expected from 1ms to 24 days")
-    retries = options["health_retries"] or of_image.get("Retries") or 3
-    found["retries"] = seconds("--health-retries", str(retries))
+    given = of_image.get("Retries") or 0
+    found["retries"] = _retries(options["health_retries"]) or (min(given, _RETRIES_MAX) if given > 0 else _RETRIES)
     return found
+
+
+def _retries(text: str) -> int:
+    if text and (not (text.isascii() and text.isdigit()) or not 0 < len(text) < 7):
+        raise CapsuleError(_COMMAND, f"--health-retries {text}", f"expected a number up to {_RETRIES_MAX}")
+    return int(text or "0")
 
 
 def _health_command(text: str, of_image: list[str], shell: list[str]) -> list[str]:

@@ -139,14 +139,9 @@ def _cells(row: dict, whole: bool) -> list[str]:
     if not whole and len(command) > _COMMAND_MAX:
         command = command[: _COMMAND_MAX - 1] + "…"
     created = times.parse(row["CreatedAt"])
-    return [row["Id"] if whole else _short(row), row["Image"], _plain(command),
+    return [row["Id"] if whole else _short(row), row["Image"], command,
             f"{times.span(time.time_ns() - created)} ago" if created is not None else "",
             row["Status"], ", ".join(row["Ports"]), row["Names"][0]]
-
-
-def _plain(text: str) -> str:
-    """An image's author names the command: no line of a table, and no word to the terminal, is theirs."""
-    return "".join(["?" if output.is_control(char) else char for char in text])
 
 
 def _short(row: dict) -> str:
@@ -157,7 +152,7 @@ def _words(row: dict, whole: bool) -> dict:
     """Return what `{{.Key}}` can name: Docker's and podman's keys, as text."""
     created = times.parse(row["CreatedAt"])
     return {**row, "ID": row["Id"] if whole else _short(row), "Names": row["Names"][0],
-            "Command": _plain(" ".join(row["Command"])), "Ports": ", ".join(row["Ports"]),
+            "Command": " ".join(row["Command"]), "Ports": ", ".join(row["Ports"]),
             "Networks": ",".join(row["Networks"]),
             "RunningFor": f"{times.span(time.time_ns() - created)} ago" if created is not None else ""}
 

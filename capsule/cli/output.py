@@ -120,15 +120,16 @@ def json_record(level: str, message: str, now_ns: int) -> str:
     return f'{{"level":"{level}","msg":{quote(message)},"time":"{stamp}"}}\n'
 
 
-def is_control(char: str) -> bool:
-    """Tell whether a terminal would take a character for a command: C0, DEL and C1 (ECMA-48)."""
-    return char < " " or "\x7f" <= char <= "\x9f"
+def path_text(path: str) -> str:
+    """Return a path that a stranger named, quoted where it could be read as another or drive the terminal."""
+    is_plain = path[:1] != '"' and not any([log.is_control(char) for char in path])
+    return path if is_plain else quote(path)
 
 
 def quote(text: str) -> str:
     """Quote a string as JSON does (RFC 8259 section 7)."""
     for char in text:
-        if char in _ESCAPES or is_control(char):
+        if char in _ESCAPES or log.is_control(char):
             break
     else:
         return f'"{text}"'
@@ -136,7 +137,7 @@ def quote(text: str) -> str:
     for char in text:
         if char in _ESCAPES:
             parts.append(_ESCAPES[char])
-        elif is_control(char):
+        elif log.is_control(char):
             parts.append(f"\\u{ord(char):04x}")
         else:
             parts.append(char)

@@ -95,9 +95,7 @@ def run(invocation: Invocation) -> int:
 
 def _line(change: changes.Change) -> str:
     """Return a change as it is printed; whoever named the path writes no lines of their own, nor to the terminal."""
-    path = change.path
-    is_plain = path[:1] != '"' and not any([output.is_control(char) for char in path])
-    return f"{change.kind} {path if is_plain else output.quote(path)}\n"
+    return f"{change.kind} {output.path_text(change.path)}\n"
 
 
 def _keep(place: str, found: list) -> None:

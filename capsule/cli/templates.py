@@ -5,6 +5,7 @@ It is no template language: a place is a key, or a key as JSON, and everything e
 
 from __future__ import annotations
 
+from capsule import log
 from capsule._ext import json
 from capsule.cli import output
 from capsule.cli.tables import layout
@@ -27,15 +28,16 @@ def kind(operation: str, text: str) -> str:
     raise CapsuleError(operation, f"--format {text}", "expected table, json, or text with {{.Key}} in it")
 
 
-def lines(operation: str, text: str, rows: list) -> str:
+def lines(operation: str, text: str, rows: list, *, exact: bool = False) -> str:
     """Return a line for each row: a dict of str keys. `table {{.A}}\\t{{.B}}` has a line of titles first.
 
+    Unless they are to be exact, values make no lines and drive no terminal: many are a stranger's. JSON is exact.
     Raises CapsuleError for a key that a row has not.
     """
     titled = text.startswith(_TABLE)
     text = text.removeprefix(_TABLE) if titled else text
     text = text.replace("\\t", "\t").replace("\\n", "\n")
-    filled = [fill(operation, text, row) for row in rows]
+    filled = [_fill(operation, text, row, exact) for row in rows]
     if not titled:
         return "".join([line + "\n" for line in filled])
     title = "".join([word.lstrip(".").upper() if is_place else word for is_place, _, word in _parts(operation, text)])
@@ -48,14 +50,14 @@ def documents(operation: str, text: str, found: list) -> str:
         return output.to_json(found, pretty=True).decode("utf-8", "surrogateescape")
     if kind(operation, text) != "template":
         raise CapsuleError(operation, f"--format {text}", "expected json, or text with {{.Key.Key}} in it")
-    return lines(operation, text, found)
+    return lines(operation, text, found, exact=True)
 
 
-def fill(operation: str, text: str, document: dict) -> str:
+def _fill(operation: str, text: str, document: dict, exact: bool) -> str:
     """Put values in the place of their keys. Raises CapsuleError for a key that is not there."""
     found = []
     for is_place, as_json, word in _parts(operation, text):
-        found.append(_value(operation, document, word, as_json) if is_place else word)
+        found.append(_value(operation, document, word, as_json, exact) if is_place else word)
     return "".join(found)
 
 
@@ -82,13 +84,14 @@ def _is_key(word: str) -> bool:
     return word.startswith(".") and word.replace(".", "").replace("_", "").replace("-", "").isalnum()
 
 
-def _value(operation: str, document: dict, word: str, as_json: bool) -> str:
+def _value(operation: str, document: dict, word: str, as_json: bool, exact: bool) -> str:
     at: object = document
     for key in [key for key in word.split(".") if key]:
         at = _look(operation, at, key)
     if as_json or isinstance(at, (dict, list)):
         return json.dumps(at).decode("utf-8", "surrogateescape")
-    return "" if at is None else str(at).lower() if isinstance(at, bool) else str(at)
+    found = "" if at is None else str(at).lower() if isinstance(at, bool) else str(at)
+    return found if exact else log.plain(found)
 
 
 def _look(operation: str, at: object, key: str) -> object:

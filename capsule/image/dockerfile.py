@@ -140,6 +140,8 @@ def _instruction(number: int, text: str) -> Instruction:
 def trigger(number: int, text: str) -> Instruction:
     """Read what an ONBUILD has done when something is built upon its image. Raises ImageError, Unsupported."""
     word = text.split(None, 1)[0].upper() if text.strip() else ""
+    if not word:
+        raise ImageError(f"build line {number}", "ONBUILD", "it lacks an instruction")
     if word in _NO_TRIGGER:
         raise ImageError(f"build line {number}", "ONBUILD", f"{word} cannot be done then")
     return _instruction(number, text)

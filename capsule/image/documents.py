@@ -6,6 +6,7 @@ other than its descriptor's, a digest that is not plain (CVE-2021-41190, CVE-202
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import NoReturn
 
 from capsule._ext import json
@@ -120,24 +121,50 @@ def check_config(document: dict, subject: str, layers: int) -> list[str]:
     for key, kind in (("config", dict), ("history", list)):
         if not isinstance(document.get(key, kind()) or kind(), kind):
             _refuse(subject, f"{key} is of another kind")
+    _check_texts(document, ("created", "author", "architecture", "variant"), subject)
+    for number, step in enumerate(document.get("history") or []):
+        if not isinstance(step, dict):
+            _refuse(subject, f"history[{number}] is not an object")
+        _check_texts(step, ("created", "created_by", "author", "comment"), subject, f"history[{number}].")
     _check_process(document.get("config") or {}, subject)
     return diff_ids
 
 
+def _check_texts(document: dict, keys: tuple[str, ...], subject: str, within: str = "") -> None:
+    for key in keys:
+        if not isinstance(document.get(key), (str, NoneType)):
+            _refuse(subject, f"{within}{key} is not a text")
+
+
 def _check_process(config: dict, subject: str) -> None:
     """Check the kinds of what says how an image runs; null is as good as absent."""
-    for key in ("Env", "Entrypoint", "Cmd"):
-        words = config.get(key) or []
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            _refuse(subject, f"config.{key} is not a list of texts")
-    for key in ("User", "WorkingDir", "StopSignal"):
-        if not isinstance(config.get(key) or "", str) or isinstance(config.get(key), int):
-            _refuse(subject, f"config.{key} is not a text")
+    _check_lists(config, ("Env", "Entrypoint", "Cmd", "Shell", "OnBuild"), subject, "config.")
+    _check_texts(config, ("User", "WorkingDir", "StopSignal"), subject, "config.")
     for key in ("Labels", "Volumes", "ExposedPorts"):
         if not isinstance(config.get(key) or {}, dict):
             _refuse(subject, f"config.{key} is not an object")
     if not all(isinstance(value, str) for value in (config.get("Labels") or {}).values()):
         _refuse(subject, "config.Labels has a value that is not a text")
+    _check_health(config.get("Healthcheck"), subject)
+
+
+def _check_lists(document: dict, keys: tuple[str, ...], subject: str, within: str) -> None:
+    for key in keys:
+        words = document.get(key)
+        if not isinstance(words, (list, NoneType)) or not all(isinstance(word, str) for word in words or []):
+            _refuse(subject, f"{within}{key} is not a list of texts")
+
+
+def _check_health(health: object, subject: str) -> None:
+    """Check the kinds of a health check, docker's extension."""
+    if health is None:
+        return
+    if not isinstance(health, dict):
+        _refuse(subject, "config.Healthcheck is not an object")
+    _check_lists(health, ("Test",), subject, "config.Healthcheck.")
+    for key in ("Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"):
+        if type(health.get(key, 0)) not in (int, NoneType):
+            _refuse(subject, f"config.Healthcheck.{key} is not a number")
 
 
 def choose(children: list[dict], subject: str, platform: tuple[str, str, str]) -> dict:

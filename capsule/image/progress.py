@@ -6,6 +6,8 @@ import os
 import time
 from collections.abc import Callable
 
+from capsule import log
+
 _FD = 2
 _WIDTH = 30
 _REDRAW = 0.1  # seconds
@@ -20,9 +22,9 @@ class Progress:
         self._terminal = os.isatty(_FD)
 
     def line(self, text: str) -> None:
-        """Tell a step."""
+        """Tell a step, which may be in an image's words."""
         if not self.quiet:
-            self._write(f"{text}\n")
+            self._write(f"{log.plain(text)}\n")
 
     def layer(self, number: int, count: int, descriptor: dict) -> Callable[[int], None] | None:
         """Tell that a layer is unpacked now; returns what is told how many of its bytes were read."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from capsule.cli import life_options
+from capsule.errors import CapsuleError
 
 MIB = 1 << 20
 NOTHING = {"log_driver": "", "log_opt": [], "health_cmd": "", "health_interval": "", "health_timeout": "",
@@ -27,6 +28,15 @@ def test_an_image_does_not_have_the_host_look_at_it_without_pause() -> None:
     assert (found["interval_ms"], found["timeout_ms"], found["start_period_ms"]) == (1000, 1000, 0)
     chosen = life_options._health({**NOTHING, "health_interval": "5ms"}, image, [])
     assert chosen["interval_ms"] == 5
+
+
+def test_retries_are_the_calls_or_the_images_and_a_bad_number_is_whose_it_is() -> None:
+    for given, chosen, retries in ((2, "", 2), (2, "5", 5), (None, "", 3), (-1, "", 3), (1 << 80, "", 999_999)):
+        image = {"Test": ["CMD", "true"], "Retries": given}
+        assert life_options._health({**NOTHING, "health_retries": chosen}, image, [])["retries"] == retries
+    for text in ("x", "-1", "1000000", "²"):
+        with pytest.raises(CapsuleError, match=f"--health-retries {text}: expected a number up to"):
+            life_options._health({**NOTHING, "health_retries": text}, {"Test": ["CMD", "true"]}, [])
 
 
 @pytest.mark.parametrize("value", [-1, "1s", None, 0, 1.5])
