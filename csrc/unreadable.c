@@ -16,10 +16,12 @@
 struct search {
 	capsule_unreadable_found found;
 	void *context;
+	struct capsule_unreadable_depth depth;
+	unsigned int looked; /* at what lies deeper than `sure`, in this entry of the directory */
 	char path[PATH_MAX];
 };
 
-static int search_below(struct search *s, int fd, size_t length, unsigned int depth);
+static int search_below(struct search *s, int fd, size_t length, unsigned int level);
 
 static bool has_gone(int error)
 {
@@ -38,15 +40,20 @@ static int append(struct search *s, size_t length, const char *name)
 	return (int)(length + size);
 }
 
+static bool is_within(const struct search *s, unsigned int level)
+{
+	return level <= s->depth.sure || s->looked < s->depth.most;
+}
+
 static int search_directory(struct search *s, int parent, const char *name, const struct stat *stat,
-			    size_t length, unsigned int depth)
+			    size_t length, unsigned int level)
 {
 	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	int ret;
 
 	if (fd < 0)
 		return has_gone(errno) ? 0 : s->found(s->context, s->path, stat);
-	ret = search_below(s, fd, length, depth);
+	ret = search_below(s, fd, length, level);
 	if (ret == -EIO) {
 		s->path[length] = '\0';
 		return s->found(s->context, s->path, stat);
@@ -55,14 +62,17 @@ static int search_directory(struct search *s, int parent, const char *name, cons
 }
 
 static int look_at(struct search *s, int fd, const struct dirent64 *entry, size_t length,
-		   unsigned int depth)
+		   unsigned int level)
 {
 	struct stat stat;
 	mode_t wanted;
 	int ret;
 
-	if (entry->d_type == DT_LNK)
+	if (level == 1)
+		s->looked = 0;
+	if (entry->d_type == DT_LNK || !is_within(s, level))
 		return 0;
+	s->looked += level > s->depth.sure;
 	if (fstatat(fd, entry->d_name, &stat, AT_SYMLINK_NOFOLLOW) < 0) {
 		if (has_gone(errno))
 			return 0;
@@ -77,13 +87,13 @@ static int look_at(struct search *s, int fd, const struct dirent64 *entry, size_
 	wanted = S_ISDIR(stat.st_mode) ? S_IROTH | S_IXOTH : S_IROTH;
 	if ((stat.st_mode & wanted) != wanted)
 		return s->found(s->context, s->path, &stat);
-	if (S_ISDIR(stat.st_mode) && depth > 1)
-		return search_directory(s, fd, entry->d_name, &stat, (size_t)ret, depth - 1);
+	if (S_ISDIR(stat.st_mode) && level < s->depth.levels && is_within(s, level + 1))
+		return search_directory(s, fd, entry->d_name, &stat, (size_t)ret, level + 1);
 	return 0;
 }
 
 static int look_at_each(struct search *s, int fd, const char *entries, long size, size_t length,
-			unsigned int depth)
+			unsigned int level)
 {
 	int ret = 0;
 
@@ -92,29 +102,30 @@ static int look_at_each(struct search *s, int fd, const char *entries, long size
 
 		at += entry->d_reclen;
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			ret = look_at(s, fd, entry, length, depth);
+			ret = look_at(s, fd, entry, length, level);
 	}
 	return ret;
 }
 
 /* Takes fd. -EIO: it cannot be read to its end. */
-static int search_below(struct search *s, int fd, size_t length, unsigned int depth)
+static int search_below(struct search *s, int fd, size_t length, unsigned int level)
 {
 	/* opendir(3) costs two calls and an allocation more, for each of a few hundred directories. */
 	_Alignas(struct dirent64) char entries[ENTRIES_SIZE];
 	long size = 0;
 	int ret = 0;
 
-	while (ret == 0 && (size = syscall(SYS_getdents64, fd, entries, sizeof(entries))) > 0)
-		ret = look_at_each(s, fd, entries, size, length, depth);
+	while (ret == 0 && is_within(s, level) &&
+	       (size = syscall(SYS_getdents64, fd, entries, sizeof(entries))) > 0)
+		ret = look_at_each(s, fd, entries, size, length, level);
 	close(fd);
 	return size < 0 ? -EIO : ret;
 }
 
-int capsule_unreadable_search(const char *directory, unsigned int depth,
+int capsule_unreadable_search(const char *directory, const struct capsule_unreadable_depth *depth,
 			      capsule_unreadable_found found, void *context)
 {
-	struct search s = { .found = found, .context = context };
+	struct search s = { .found = found, .context = context, .depth = *depth };
 	size_t length = strlen(directory);
 	int fd;
 
@@ -126,5 +137,5 @@ int capsule_unreadable_search(const char *directory, unsigned int depth,
 	fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return has_gone(errno) ? 0 : -errno;
-	return search_below(&s, fd, length, depth);
+	return search_below(&s, fd, length, 1);
 }

@@ -14,8 +14,12 @@ cdef extern from "<sys/stat.h>" nogil:
 
 cdef extern from "unreadable.h":
     ctypedef int (*capsule_unreadable_found)(void *context, const char *path, const c_stat *stat) noexcept
-    int capsule_unreadable_search(const char *directory, unsigned int depth, capsule_unreadable_found found,
-                                  void *context) noexcept
+    struct capsule_unreadable_depth:
+        unsigned int levels
+        unsigned int sure
+        unsigned int most
+    int capsule_unreadable_search(const char *directory, const capsule_unreadable_depth *depth,
+                                  capsule_unreadable_found found, void *context) noexcept
 
 
 cdef int _add(void *context, const char *path, const c_stat *stat) noexcept:
@@ -26,11 +30,16 @@ cdef int _add(void *context, const char *path, const c_stat *stat) noexcept:
     return 0
 
 
-def search(str directory, unsigned int depth):
-    """Return [(path, mode, uid, gid)] of what others may not read, `depth` levels deep; mode is st_mode."""
+def search(str directory, unsigned int depth, unsigned int sure = 0, unsigned int most = 0):
+    """Return [(path, mode, uid, gid)] of what others may not read, `depth` levels deep; mode is st_mode.
+
+    With `sure`, deeper than that only the first `most` entries are looked at, below each entry of the directory.
+    """
     found: list = []
     cdef bytes name = directory.encode("utf-8", "surrogateescape")
-    cdef int ret = capsule_unreadable_search(name, depth, _add, <void *>found)
+    cdef capsule_unreadable_depth how
+    how.levels, how.sure, how.most = depth, sure or depth, most
+    cdef int ret = capsule_unreadable_search(name, &how, _add, <void *>found)
     if ret < 0:
         raise OSError(-ret, f"search: {posix.strerror(-ret).lower()}", directory)
     return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posix
 
-from capsule.bundle.veil import below
+from capsule.bundle.mounts import below
 from capsule.linux import trees
 
 ADDED, CHANGED, DELETED = "A", "C", "D"

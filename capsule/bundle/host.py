@@ -8,7 +8,8 @@ from __future__ import annotations
 import posix
 
 from capsule.bundle import seccomp
-from capsule.bundle.veil import WORKPLACES, Veil, below, lstat, of_machine, owner
+from capsule.bundle.mounts import below, lstat
+from capsule.bundle.veil import FILES, PLACES, WORKPLACES, Veil, of_machine, owner, real, real_places
 from capsule.errors import CapsuleError, errno_text
 from capsule.spec import example
 
@@ -44,9 +45,9 @@ def draw(wish: Wish) -> tuple[dict, dict, list]:
     """
     veil, further = of_machine()
     bases = [("/", veil), *further]
-    shown = _shown_directory(wish.cwd, veil)
+    shown = _shown_directory(wish.cwd, [its for _, its in bases])
     if shown:
-        bases.append((shown, Veil(shown)))
+        bases.append((shown, _veil_of_shown(shown)))
     for path in [*wish.writable, *wish.readonly, *[point for point, _ in bases[1:]], *([] if shown else [wish.cwd])]:
         _veil_of(path, bases).point(path, _is_directory(path))
     stacks = [_stack(index, base, its, wish.upper) for index, (base, its) in enumerate(bases)]
@@ -72,22 +73,37 @@ def _stack(index: int, base: str, veil: Veil, upper: str) -> tuple:
     return base, (base,), *where, veil.rows(), owner(info) if info is not None else (0o755, 0, 0)
 
 
-def _shown_directory(cwd: str, veil: Veil) -> str:
+def _shown_directory(cwd: str, veils: list[Veil]) -> str:
     """Return the working directory where it is shown although its place is hidden, "" otherwise.
 
     Never somebody's home, and nothing in a home whose name begins with a dot: keys and tokens lie there.
     """
-    if not veil.hides(cwd) or not below(cwd, WORKPLACES) or cwd in WORKPLACES:
+    if not any([veil.hides(cwd) for veil in veils]):
         return ""
-    home = posix.environ.get(b"HOME", b"").decode("utf-8", "surrogateescape").rstrip("/")
+    workplaces = real_places(WORKPLACES)
+    others = real_places([place for place in PLACES if place not in WORKPLACES])
+    if not below(cwd, workplaces) or below(cwd, others) or any([below(place, (cwd,)) for place in workplaces]):
+        return ""
+    home = real(posix.environ.get(b"HOME", b"").decode("utf-8", "surrogateescape"))
     if home and below(home, (cwd,)):
         return ""
-    for place in ("/root", "/home"):
-        if below(cwd, (place,)):
+    for name in ("/root", "/home"):
+        place = real(name)
+        if place and below(cwd, (place,)):
             inside = cwd[len(place) + 1:].split("/")
-            if place == "/home" and len(inside) == 1 or any([part.startswith(".") for part in inside]):
+            if name == "/home" and len(inside) == 1 or any([part.startswith(".") for part in inside]):
                 return ""
     return cwd
+
+
+def _veil_of_shown(shown: str) -> Veil:
+    """Return the veil of the working directory: a link may have led a hidden place into it."""
+    veil = Veil(shown)
+    for place in real_places((*PLACES, *FILES)):
+        info = lstat(place)
+        if info is not None and place != shown and below(place, (shown,)):
+            veil.hide(place, info.st_mode, info.st_uid, info.st_gid)
+    return veil
 
 
 def _is_directory(path: str) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import posix
 
 from capsule._ext import unreadable
+from capsule.bundle import mounts
+from capsule.bundle.mounts import REPLACED, below, lstat
 from capsule.errors import CapsuleError, errno_text
 from capsule.linux import mountinfo
 from capsule.rootfs.overlay import DIRECTORY, FILE, OPAQUE, WHITEOUT
@@ -23,21 +25,19 @@ PLACES = (
 )  # fmt: skip
 FILES = ("/etc/krb5.keytab", "/etc/security/opasswd", "/etc/machine-id", "/swapfile", "/swap.img",
          "/var/cache/debconf/passwords.dat")
-#: Directories whose entries are hidden where others may not read them, and how many levels deep. A sandbox's user is
-#: the owner of root's files: it needs no capability to read what has mode 0600.
-SEARCHED = (("/", 1), ("/etc", 8), ("/opt", 1), ("/usr/local/etc", 8), ("/var", 1), ("/var/lib", 2))
-#: Where a mount of its own belongs to the machine's software.
-SOFTWARE = ("/usr", "/opt", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/gnu", "/etc", "/var")
-#: Mounted anew in every container; what the host has there, or below, never shows.
-REPLACED = ("/proc", "/sys", "/dev")
+#: Where it is looked for what others may not read: how many levels deep, and how many of them whatever is there;
+#: deeper only the first MOST entries below each entry. A sandbox's user is the owner of root's files: it needs no
+#: capability to read what has mode 0600. Unknown directories in `/` and `/var`, and further mounts, are searched too.
+SEARCHED = (("/", 1, 1), ("/etc", 8, 8), ("/opt", 4, 1), ("/usr/local/etc", 8, 8), ("/usr/local", 3, 1),
+            ("/var", 1, 1), ("/var/cache", 2, 2),
+            ("/var/lib", 4, 2))
+MOST = 64
+#: What `_searched` does not add: searched above, or the machine's programs, which everybody may read.
+NOT_SEARCHED = (*mounts.SOFTWARE, "/var/cache", "/var/lib", "/usr/local", "/usr/local/etc")
 
 _S_IFMT, _S_IFDIR, _S_IFLNK = 0o170000, 0o040000, 0o120000
 _NEW = (0o755, 0, 0)
-
-
-def below(path: str, places) -> bool:
-    """Tell whether a path is one of these places or lies in one."""
-    return any([path == place or path.startswith(place.rstrip("/") + "/") for place in places])
+_O_PATH = 0o10000000
 
 
 def owner(info) -> tuple[int, int, int]:
@@ -106,54 +106,109 @@ class Veil:
         return True
 
 
-def lstat(path: str):
-    """Return what is at a path, None if nothing is."""
+def real(path: str) -> str:
+    """Return where a path leads through links, "" where nothing is."""
     try:
-        return posix.stat(path, follow_symlinks=False)
+        fd = posix.open(path, _O_PATH | posix.O_CLOEXEC)
     except OSError:
-        return None
+        return ""
+    try:
+        return posix.readlink(f"/proc/self/fd/{fd}")
+    finally:
+        posix.close(fd)
+
+
+def real_places(paths) -> list[str]:
+    """Return where these paths lead, without what is not there and what software lies in."""
+    found = [real(path) for path in paths]
+    return [path for path in found if path and not mounts.holds_software(path) and not below(path, REPLACED)]
 
 
 def of_machine() -> tuple[Veil, list[tuple[str, Veil]]]:
     """Return the veil of `/`, and (mount point, veil) of each further mount of software. Raises CapsuleError."""
-    veil = Veil()
-    inner = [(point, Veil(point)) for point in _further_mounts(veil)]
-
-    def hide(path: str, mode: int, uid: int, gid: int) -> None:
-        for point, its in reversed(inner):
-            if below(path, (point,)) and path != point:
-                its.hide(path, mode, uid, gid)
-                return
-        veil.hide(path, mode, uid, gid)
-
-    for path in (*PLACES, *FILES):
-        info = lstat(path)
-        if info is not None and info.st_mode & _S_IFMT != _S_IFLNK:
-            hide(path, info.st_mode, info.st_uid, info.st_gid)
-    for directory, depth in SEARCHED:
+    table = mounts.Mounts(mountinfo.parse(mountinfo.read_text("/proc/self/mountinfo")))
+    veils = _Veils(table)
+    for point in table.others():
+        veils.hide(point)
+    places = real_places(PLACES)
+    for place in (*places, *real_places(FILES)):
+        veils.hide(place)
+    for directory, levels, sure in _searched(veils):
         try:
-            found = unreadable.search(directory, depth)
+            found = unreadable.search(directory, levels, sure, MOST)
         except OSError as err:
             raise CapsuleError("search", directory, errno_text(err.errno), errno=err.errno or 0) from err
         for path, mode, uid, gid in found:
             if path not in REPLACED:
-                hide(path, mode, uid, gid)
-    return veil, inner
+                veils.hide_as(path, mode, uid, gid)
+    veils.hide_elsewhere(places)
+    return veils.outer, veils.inner()
 
 
-def _further_mounts(veil: Veil) -> list[str]:
-    """Return the mount points of software; others are hidden, as is what lies below them."""
-    found: list[str] = []
-    for entry in mountinfo.parse(mountinfo.read_text("/proc/self/mountinfo")):
-        point = entry[mountinfo.MOUNT_POINT]
-        if point == "/" or below(point, REPLACED):
-            continue
-        info = lstat(point)
-        if info is None:
-            continue
-        if below(point, SOFTWARE) and not below(point, PLACES) and info.st_mode & _S_IFMT == _S_IFDIR:
-            if point not in found:
-                found.append(point)
-        else:
-            veil.hide(point, info.st_mode, info.st_uid, info.st_gid)
+def _searched(veils: _Veils):
+    """Return (directory, levels, those of them that are searched whatever is there)."""
+    found = list(SEARCHED)
+    for parent in ("/", "/var"):
+        for name in sorted(posix.listdir(parent)):
+            path = f"{parent.rstrip('/')}/{name}"
+            info = lstat(path)
+            if info is not None and info.st_mode & _S_IFMT == _S_IFDIR and path not in NOT_SEARCHED and not veils.hides(
+                    path) and not below(path, REPLACED):
+                found.append((path, 4, 1))
+    found += [(point, 4, 1) for point in veils.points if point not in NOT_SEARCHED and not veils.hides(point)]
     return found
+
+
+class _Veils:
+    """The veil of `/` and of each further mount of software, filled together."""
+
+    __slots__ = ("table", "outer", "points", "_inner")
+
+    def __init__(self, table: mounts.Mounts) -> None:
+        self.table = table
+        self.outer = Veil()
+        self.points = table.software()
+        self._inner = [(point, Veil(point)) for point in self.points]
+        for point in self.points:
+            self._hide_shut(point)
+
+    def inner(self) -> list[tuple[str, Veil]]:
+        """Return the further mounts that show something."""
+        return [(point, veil) for point, veil in self._inner if not self.hides(point)]
+
+    def hides(self, path: str) -> bool:
+        """Tell whether any of them hides a path."""
+        return self.outer.hides(path) or any([veil.hides(path) for _, veil in self._inner])
+
+    def hide(self, path: str) -> None:
+        """Hide what is at a path, if anything is."""
+        info = lstat(path)
+        if info is not None and info.st_mode & _S_IFMT != _S_IFLNK:
+            self.hide_as(path, info.st_mode, info.st_uid, info.st_gid)
+
+    def hide_as(self, path: str, mode: int, uid: int, gid: int) -> None:
+        """Hide what is at a path, in the innermost mount that it lies in."""
+        for point, veil in reversed(self._inner):
+            if path != point and below(path, (point,)):
+                veil.hide(path, mode, uid, gid)
+                return
+        self.outer.hide(path, mode, uid, gid)
+
+    def hide_elsewhere(self, places: list[str]) -> None:
+        """Hide what is hidden at the other places where a mount shows it; `places` are hidden for what they are."""
+        mounted = [*self.table.others(), *[point for point in self.points if self.hides(point)]]
+        hidden = [path for veil in (self.outer, *[veil for _, veil in self._inner]) for path in veil.hidden]
+        for path in dict.fromkeys([*hidden, *mounted]):
+            for other in self.table.elsewhere(path, is_mount_alone=path in mounted and path not in places):
+                if not self.hides(other):
+                    self.hide(other)
+
+    def _hide_shut(self, point: str) -> None:
+        """Hide the first directory on the way to a mount, or its own root, that others may not list and enter."""
+        at = ""
+        for part in point.split("/")[1:]:
+            at = f"{at}/{part}"
+            info = lstat(at)
+            if info is None or info.st_mode & 0o005 != 0o005:
+                self.hide(at)
+                return

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.requires import requires
-from helpers.runtime import FAILS
+from helpers.runtime import FAILS, Runtime
 from helpers.sandbox import Sandbox
 
 pytestmark = requires("root", "runtime")
@@ -227,3 +227,87 @@ def test_apply_refuses_set_user_id_files(sandbox) -> None:
     assert "never applied" in sandbox.apply(rc=1).err
     assert not (sandbox.project / "c").exists()
     sandbox.runtime.call("sandbox", "discard", sandbox.kept()[0])
+
+
+def apart(sandbox: Sandbox, script: str) -> Sandbox:
+    """Return a sandbox of a machine of its own mounts, which a shell script makes."""
+    before = ["unshare", "--mount", "--propagation", "private", "sh", "-euc", script + '\nexec "$@"', "sh"]
+    runtime = sandbox.runtime
+    return Sandbox(Runtime([*before, *runtime.argv], runtime.root, runtime.workdir), sandbox.project)
+
+
+MOUNTS = """
+mount -t tmpfs -o mode=755 capsule-test /opt
+mkdir -p /opt/shut /opt/way/deep/in /opt/plain /opt/bound /opt/part /opt/all /opt/software /opt/again
+mount -t tmpfs -o mode=700 capsule-test /opt/shut
+echo secret > /opt/shut/key
+mkdir -p /opt/way/deep/in/point
+mount -t tmpfs -o mode=755 capsule-test /opt/way/deep/in/point
+echo secret > /opt/way/deep/in/point/key
+chmod 700 /opt/way/deep/in
+mount -t tmpfs -o mode=755 capsule-test /opt/plain
+echo software > /opt/plain/file
+mount -t tmpfs -o mode=755 capsule-test /home
+mkdir -p /home/part
+echo secret > /home/key
+echo secret > /home/part/key
+mount --bind /home /opt/bound
+mount --bind /home/part /opt/part
+mount --bind / /opt/all
+mkdir -p /srv
+mount -t tmpfs -o mode=755 capsule-test /srv
+mkdir /srv/data
+mount -t tmpfs -o mode=755 capsule-test /srv/data
+echo secret > /srv/data/key
+mount --bind /srv/data /opt/again
+mount --bind /opt/plain /opt/software
+"""
+
+
+def test_mounts_among_the_software_show_nothing_that_is_hidden(sandbox) -> None:
+    """Shut ones, ones behind a shut directory, and binds of what is hidden where it belongs."""
+    sandbox = apart(sandbox, MOUNTS)
+    result = sandbox.sh("cat /opt/shut/* /opt/way/deep/in/point/* /opt/bound/* /opt/part/* /opt/again/* "
+                        "/opt/all/etc/shadow 2>/dev/null; ls /opt/all/home /opt/all/srv;"
+                        "cat /opt/plain/file /opt/software/file;"
+                        "test -e /opt/all/usr/bin/env && test -e /usr/bin/env && echo shown")
+    assert result.lines == ["/opt/all/home:", "", "/opt/all/srv:", "software", "software", "shown"]
+
+
+def test_what_deep_directories_of_services_shut_away_is_not_there(sandbox) -> None:
+    sandbox = apart(sandbox, "mount -t tmpfs -o mode=755 capsule-test /opt; mkdir -p /opt/a/b/c; umask 077;"
+                             "echo secret > /opt/a/b/c/key; echo secret > /opt/a/b/key; echo secret > /opt/a/key;"
+                             "mount -t tmpfs -o mode=755 capsule-test /var/lib; cd /var/lib; umask 022; mkdir -p a/b/c;"
+                             "umask 077; echo secret > a/b/c/key")
+    assert sandbox.sh("find /opt /var/lib -type f", cwd="/").out == ""
+
+
+FEDORA = """
+mount -t tmpfs capsule-test "$place"
+cd "$place"
+mkdir upper work root
+ln -s var/home upper/home
+ln -s var/data upper/srv
+mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work capsule-test root
+cd root
+mkdir -p var/home/me/project var/home/me/.keys var/data
+echo secret > var/home/me/key
+echo secret > var/home/me/.keys/key
+echo secret > var/data/key
+echo work > var/home/me/project/file
+for name in proc sys dev run; do mount --rbind /$name $name; done
+pivot_root . mnt
+umount -l /mnt
+cd "$cwd"
+"""
+
+
+@pytest.mark.parametrize(("cwd", "shown"), [
+    ("/", []), ("/home", []), ("/home/me", []), ("/home/me/project", ["work"]), ("/home/me/.keys", []),
+])
+def test_hidden_places_that_are_links_are_hidden_where_they_lead(sandbox, workdir, cwd, shown) -> None:
+    place = workdir / "place"
+    place.mkdir()
+    sandbox = apart(sandbox, f"place={place} cwd={cwd}" + FEDORA)
+    result = sandbox.sh("find /var/home /var/data/ /home/ /srv/ -type f -exec cat {} + | sort -u")
+    assert result.lines == shown

@@ -38,6 +38,15 @@ def test_no_deeper_than_asked(tree) -> None:
     assert names(tree, 1) == ["odd\udcff", "pipe", "shut", "unlisted"]
 
 
+def test_deeper_than_is_sure_only_so_many_below_each_entry(tmp_path) -> None:
+    for name in ("few", "many"):
+        (tmp_path / name / "deep").mkdir(parents=True)
+        for number in range(2 if name == "few" else 50):
+            (tmp_path / name / "deep" / f"{number}").touch(0o600)
+    found = unreadable.search(str(tmp_path), 3, 2, 10)
+    assert len(found) == 12 and len(unreadable.search(str(tmp_path), 3)) == 52
+
+
 def test_each_comes_with_its_mode_and_owner(tree) -> None:
     info = os.stat(tree / "shut")
     assert (str(tree / "shut"), info.st_mode, info.st_uid, info.st_gid) in unreadable.search(f"{tree}/", 1)
