@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from capsule import verbs
 from capsule._ext import json
-from capsule.bundle import containers, life
+from capsule.bundle import containers, health, life
 from capsule.bundle.containers import Containers
 from capsule.cli import listing, output, templates
 from capsule.cli.paths import containers_root, runtime_root, storage_root, volume_root
@@ -42,12 +42,12 @@ def _container(invocation: Invocation, word: str) -> dict | None:
         return _of_runtime(root, word)
     with found.open(id) as entry:
         record = containers.read(entry)
-        seen = life.observe(root, entry, record)
+        seen, known = life.observe(root, entry, record), health.read(entry, record)
         config: dict = json.loads(entry.marked(containers.CONFIG) or b"{}")  # type: ignore[assignment]
     endpoints = listing.endpoints_of(root, id)
     return {
         "Id": record.id, "Name": record.name, "Created": record.create_time, "Path": record.command[0],
-        "Args": record.command[1:], "State": _state(record, seen), "Image": record.image_id, "ImageName": record.image,
+        "Args": record.command[1:], "State": _state(record, seen, known), "Image": record.image_id, "ImageName": record.image,
         "RestartCount": record.restarts, "LogPath": _log_path(found.root, record), "Mounts": _mounts(config, record),
         "Config": _config(config, record), "HostConfig": _host_config(config, record),
         "NetworkSettings": _network(endpoints), "OCIConfigPath": f"{found.root}/{id}/{containers.CONFIG}",
@@ -66,14 +66,17 @@ def _of_runtime(root: str, word: str) -> dict | None:
             "Detail": verbs.detail(root, word)}
 
 
-def _state(record: containers.Record, seen: life.Life) -> dict:
+def _state(record: containers.Record, seen: life.Life, known: dict) -> dict:
     end = seen.end or {}
     state = {"Status": seen.status, "Running": seen.is_up, "Paused": seen.status == life.PAUSED,
              "Restarting": seen.status == life.RESTARTING, "OOMKilled": end.get("reason") == "oom", "Pid": seen.pid,
              "ExitCode": end.get("status", 0), "Reason": end.get("reason", ""), "Error": record.error,
              "StartedAt": record.start_time, "FinishedAt": end.get("time", "")}
-    if record.health:
-        state["Health"] = {"Command": record.health.get("command", []), **record.extra.get("health", {})}
+    if known:
+        looks = [{"Start": look["start"], "End": look["end"], "ExitCode": look["exit_code"], "Output": look["output"]}
+                 for look in known["looks"]]
+        state["Health"] = {"Status": known["status"], "FailingStreak": known["failing"], "Log": looks,
+                           "Command": record.health["command"]}
     return state
 
 

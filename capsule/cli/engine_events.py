@@ -10,7 +10,7 @@ import time
 
 from capsule import log
 from capsule._ext import proc
-from capsule.bundle import life
+from capsule.bundle import health, life
 from capsule.bundle.containers import Containers
 from capsule.cli import output, times
 from capsule.cli.paths import containers_root, runtime_root
@@ -49,7 +49,7 @@ def look(invocation: Invocation) -> dict[str, dict]:
     for record in found.records():
         try:
             with found.open(record.id) as entry:
-                state = life.observe(root, entry, record)
+                state, known = life.observe(root, entry, record), health.read(entry, record)
         except NotFound:
             continue
         end = state.end or {}
@@ -57,7 +57,7 @@ def look(invocation: Invocation) -> dict[str, dict]:
             "id": record.id, "name": record.name, "image": record.image, "labels": record.labels,
             "created": record.create_time, "runs": record.runs, "started": record.start_time, "status": state.status,
             "ended": end.get("time", ""), "exit": end.get("status"), "reason": end.get("reason", ""),
-            "health": (record.extra.get("health") or {}).get("status", ""),
+            "health": known.get("status", ""),
         }
     return seen
 
@@ -91,7 +91,7 @@ def changes(before: dict[str, dict], now: dict[str, dict]) -> list[dict]:
             found.append(_event(one, "rename", moment))
         if "paused" in (one["status"], old["status"]) and one["status"] != old["status"]:
             found.append(_event(one, "pause" if one["status"] == "paused" else "unpause", moment))
-        if one["health"] != old["health"]:
+        if one["health"] != old["health"] and one["health"] in (health.HEALTHY, health.UNHEALTHY):
             found.append(_event(one, "health_status", moment))
     found += [_event(old, "remove", moment) for id, old in before.items() if id not in now]
     return sorted(found, key=_time)

@@ -118,12 +118,12 @@ def _ports(endpoints: list[dict]) -> list[str]:
 
 
 def _status(row: dict) -> str:
-    """Return the state in words: `Up 3 minutes`, `Exited (1) 2 hours ago`."""
+    """Return the state in words: `Up 3 minutes (healthy)`, `Exited (1) 2 hours ago`."""
     state, now = row["State"], time.time_ns()
     if state in ("running", "paused"):
         since = times.parse(row["StartedAt"] or row["CreatedAt"])
         text = f"Up {times.span(now - since)}" if since is not None else "Up"
-        return f"{text} (Paused)" if state == "paused" else text
+        return text + (" (Paused)" if state == "paused" else _HEALTH.get(row["Health"], ""))
     if row["ExitCode"] is not None:
         ended = times.parse(row["ExitedAt"])
         ago = f" {times.span(now - ended)} ago" if ended is not None else ""
@@ -131,6 +131,7 @@ def _status(row: dict) -> str:
     return f"{state[:1].upper()}{state[1:]}"
 
 
+_HEALTH = {health.STARTING: " (health: starting)", health.HEALTHY: " (healthy)", health.UNHEALTHY: " (unhealthy)"}
 _HEAD = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]
 
 

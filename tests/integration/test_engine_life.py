@@ -186,8 +186,21 @@ def test_health_is_looked_after(engine) -> None:
 
     wait_until(lambda: health()["status"] == "healthy", 30, "healthy")
     assert health()["looks"][-1]["output"] == "seen\n"
-    engine.call("exec", id, "/bin/rm", "/tmp/well")
-    wait_until(lambda: health()["status"] == "unhealthy", 30, "unhealthy")
+    told = engine.call("inspect", id).json[0]["State"]["Health"]
+    assert (told["Status"], told["FailingStreak"], told["Command"][-1]) == ("healthy", 0, "echo seen; test -e /tmp/well")
+    assert {key: told["Log"][-1][key] for key in ("ExitCode", "Output")} == {"ExitCode": 0, "Output": "seen\n"}
+    assert " (healthy)" in engine.call("ps").out
+    watching = engine.runtime.spawn("events")
+    try:
+        watching.wait_output(" start ")  # it has looked once
+        engine.call("exec", id, "/bin/rm", "/tmp/well")
+        assert "health=healthy" not in watching.wait_output("health=unhealthy").out
+    finally:
+        watching.stop()
+    told = engine.call("inspect", id).json[0]["State"]["Health"]
+    assert told["Status"] == "unhealthy" and told["FailingStreak"] >= 2 and told["Log"][-1]["ExitCode"] == 1
+    assert " (unhealthy)" in engine.call("ps").out
+    assert engine.call("ps", "-q", "--filter", "health=unhealthy").out.strip() == id[:12]
     assert health()["failing"] >= 2 and health()["looks"][-1]["exit_code"] == 1
 
 
