@@ -187,7 +187,7 @@ def test_health_is_looked_after(engine) -> None:
     wait_until(lambda: health()["status"] == "healthy", 30, "healthy")
     assert health()["looks"][-1]["output"] == "seen\n"
     told = engine.call("inspect", id).json[0]["State"]["Health"]
-    assert (told["Status"], told["FailingStreak"], told["Command"][-1]) == ("healthy", 0, "echo seen; test -e /tmp/well")
+    assert told["Status"] == "healthy" and told["FailingStreak"] == 0 and "echo seen" in told["Command"][-1]
     assert {key: told["Log"][-1][key] for key in ("ExitCode", "Output")} == {"ExitCode": 0, "Output": "seen\n"}
     assert " (healthy)" in engine.call("ps").out
     watching = engine.runtime.spawn("events")
