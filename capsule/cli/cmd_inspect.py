@@ -48,7 +48,8 @@ def _container(invocation: Invocation, word: str) -> dict | None:
     return {
         "Id": record.id, "Name": record.name, "Created": record.create_time, "Path": record.command[0],
         "Args": record.command[1:], "State": _state(record, seen, known), "Image": record.image_id,
-        "ImageName": record.image, "RestartCount": record.restarts, "LogPath": _log_path(found.root, record), "Mounts": _mounts(config, record),
+        "ImageName": record.image, "RestartCount": record.restarts, "LogPath": _log_path(found.root, record),
+        "Mounts": _mounts(config, record),
         "Config": _config(config, record), "HostConfig": _host_config(config, record),
         "NetworkSettings": _network(endpoints), "OCIConfigPath": f"{found.root}/{id}/{containers.CONFIG}",
     }
