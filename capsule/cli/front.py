@@ -81,6 +81,9 @@ class WrongCount(click.UsageError):
     """Too few or too many arguments."""
 
     def __init__(self, ctx: click.Context, name: str, given: int, least: int, most: int) -> None:
+        if given >= least and most < 0:
+            super().__init__(f'capsule: "{name}" requires no names beside --all', ctx)
+            return
         if least == most:
             demand = f"exactly {least}"
         elif given < least:

@@ -27,7 +27,7 @@ def perform(invocation: scanner.Invocation) -> int:
         return _run(invocation)
     except Exception as err:
         output.report(err, debug=values["debug"])
-        if invocation.command in _REMEMBERED:
+        if invocation.command in _REMEMBERED and invocation.positionals:
             _remember(invocation, err)
         if invocation.command == "exec":
             return EXEC_FAILED

@@ -60,7 +60,12 @@ def test_listings_are_printed_as_people_ask_for_them(engine, web, capsule) -> No
     table = capsule.call("ps", "--format", "table {{.Names}}\\t{{.State}}").lines
     assert [line.split() for line in table] == [["NAMES", "STATE"], ["other", "running"], ["web", "running"]]
     assert "there is Id, Names" in one_line(capsule.call("ps", "--format", "{{.Nmaes}}", rc=FAILS))
-    assert "exited" in one_line(capsule.call("ps", "--filter", "status=dead", rc=FAILS))
+    for text, expected in (("status=dead", "exited"), ("exited=x", "a number"), ("health=well", "unhealthy")):
+        told = one_line(capsule.call("ps", "--filter", text, rc=FAILS))
+        assert f"--filter {text}: expected" in told and expected in told
+    for noun in ("image", "volume"):
+        result = capsule.call(noun, "list", "--filter", "dangling=maybe", rc=FAILS)
+        assert "dangling=maybe: expected true or false" in one_line(result)
     assert "stop --time x: expected" in one_line(capsule.call("stop", "--time", "x", "web", rc=FAILS))
     for text in ("jsn", "{{.Names", "{{range .}}x{{end}}"):
         assert "expected" in one_line(capsule.call("ps", "--format", text, rc=FAILS))
@@ -76,7 +81,11 @@ def test_all_stands_for_names_and_goes_with_none(engine, web, capsule) -> None:
     engine.wait("ended")
     assert "goes with --all" in one_line(capsule.call("rm", "--filter", "name=web", "web", rc=FAILS))
     for words in (("stop", "--all", "web"), ("rm",), ("start", "--all", "web"), ("start",)):
-        assert "requires" in capsule.call(*words, rc=FAILS).err
+        told = capsule.call(*words, rc=FAILS).err
+        assert ("requires no names beside --all" if "--all" in words else "requires a minimum of 1") in told
+    for text, cause in (("x", "expected one of name="), ("should-start-on-boot=yes", "expected true or false")):
+        assert cause in one_line(capsule.call("start", "--all", "--filter", text, rc=FAILS))
+    assert capsule.call("start", "--all", "--filter", "should-start-on-boot=True").out == ""
     assert capsule.call("rm", "--all", "--filter", "label=tier=back").lines == [ended]
     assert capsule.call("stop", "--all", "-t", "0").lines == [web]
     assert capsule.call("stop", "--all").out == ""
