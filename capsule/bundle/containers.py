@@ -3,6 +3,7 @@
     <containers>/.names/NAME      a link to the id; flock of the directory: whoever gives or takes a name
     <containers>/ID/              0700; its flock is the lock of the container's life: start, rename, removal
     <containers>/ID/record.json   0600; replaced by rename
+    <containers>/ID/room          0600; blank: room for the next record on a full disk
     <containers>/ID/config.json   0600; the compiled configuration: the directory is an OCI bundle
     <containers>/ID/end.json      0600; how the last run ended, written by its relay or monitor
 
@@ -11,10 +12,12 @@ What the kernel can be asked is in no record: whether it runs (capsule.bundle.li
 
 from __future__ import annotations
 
+import errno
 import posix
 import time
 
 from capsule._ext import json, proc
+from capsule.bundle import spare
 from capsule.errors import AlreadyExists, CorruptRecord, NotFound, StateError
 from capsule.linux import files
 from capsule.state import failures
@@ -28,6 +31,7 @@ CONFIG = "config.json"
 NAMES = ".names"
 ID_BYTES = 32  # an id is twice as many hexadecimal digits
 RESUME = "resume"  # key of `extra`: it ran when it was stopped for a reboot
+FULL = (errno.ENOSPC, errno.EDQUOT)
 SHORT = 12  # digits of an id that people are shown
 
 # Every key of the file: name, what it is when a record is made. The default's type is the key's.
@@ -316,8 +320,18 @@ def read(entry: Entry) -> Record:
 
 
 def save(entry: Entry, record: Record) -> None:
-    """Replace the record in one step, for good if it is kept; the caller has the lock. Raises StateError."""
-    entry.replace(RECORD, json.dumps(record.to_dict()) + b"\n", durable=record.is_kept)
+    """Replace the record in one step, for good if it is kept; the caller has the lock. Raises StateError.
+
+    Room for another is kept: the disk may be full by this very container, which is to be stopped then.
+    """
+    data = json.dumps(record.to_dict()) + b"\n"
+    try:
+        entry.replace(RECORD, data, durable=record.is_kept)
+    except StateError as err:
+        if err.errno not in FULL or not spare.replace(entry.dir_fd, RECORD, data):
+            raise
+    if record.is_kept:
+        spare.keep(entry.dir_fd, len(data))
 
 
 def end_of(entry: Entry, record: Record, name: str = "end.json") -> dict | None:

@@ -18,9 +18,15 @@ def begin(entry: Entry, record: Record, *, volumes: bool) -> None:
     Raises StateError.
     """
     if not record.removing or volumes and not record.removing_volumes:
+        may_restart = record.wanted and record.restart.get("policy", "no") != "no"
         record.wanted, record.removing = False, True
         record.removing_volumes = record.removing_volumes or volumes
-        records.save(entry, record)
+        try:
+            records.save(entry, record)
+        except StateError as err:
+            # Removal makes room on a full disk; only what was asked for is forgotten if it dies on the way.
+            if err.errno not in records.FULL or may_restart:
+                raise
 
 
 def remove(places: running.Places, containers: Containers, entry: Entry, record: Record, *, volumes: bool) -> None:

@@ -249,7 +249,10 @@ class Entry:
         """
         try:
             self._write_new(name, data)
+        except FileExistsError as err:
+            raise StateError("make", f"{self.path}/{name}", errno=err.errno) from err
         except OSError as err:
+            self._unlink(name)
             raise StateError("make", f"{self.path}/{name}", errno=err.errno) from err
 
     def marked(self, name: str) -> bytes | None:

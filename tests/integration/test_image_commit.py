@@ -136,7 +136,29 @@ def test_a_full_disk_spoils_nothing(workdir, capsule) -> None:
         assert capsule.call("state", id).json["status"] == "running"
         assert process.state(engine.program(id)) == "S"
         assert os.listdir(place / "state" / ".storage" / "staging") == []
+        assert not (place / "state" / id / "guard").exists()
         assert capsule.call("system", "check", "--deep").out == ""
         engine.clean()
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.mark.parametrize("verbs", [("stop", "rm"), ("rm --force",)])
+def test_a_container_that_has_filled_the_disk_can_be_stopped_and_removed(workdir, capsule, verbs) -> None:
+    place = workdir / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "capsule-test", place], check=True)
+    try:
+        capsule.root = place / "state"
+        engine = Engine(capsule)
+        images.bring(capsule, images.busybox_root(workdir), "box")
+        id = engine.detach("cat /dev/zero > /big; cat /dev/zero > /more; echo full; exec sleep 600",
+                           "--stop-timeout", "0", "--restart", "unless-stopped", image="box")
+        wait_until(lambda: os.statvfs(place).f_bavail == 0, 20, "the full disk")
+        wait_until(lambda: "sleep" in Path(f"/proc/{engine.program(id)}/cmdline").read_text(), 20, "the end of it")
+        for verb in verbs:
+            capsule.call(*verb.split(), id)
+        assert engine.is_gone(id) and os.statvfs(place).f_bavail > 0
+        assert capsule.call("system", "check", "--deep").out == ""
     finally:
         subprocess.run(["umount", "-l", place], check=True)

@@ -55,3 +55,19 @@ def test_those_that_somebody_stopped_stay_so_and_the_others_run_again(box, engin
     box.run("systemctl", "start", UNIT.name)
     assert states() == {"always": "running", "kept": "running", "ended": "exited", "plain": "exited"}
     assert box.show(UNIT.name, "Result", "ActiveState") == {"Result": "success", "ActiveState": "active"}
+
+
+def test_one_that_cannot_start_takes_no_other_along(box, engine) -> None:
+    box.run("mkdir", "-p", "/tmp/capsule-test-gone")
+    for name, more in (("good", []), ("broken", ["-v", "/tmp/capsule-test-gone:/gone"])):
+        engine("image", "run", "-d", "--stop-timeout", "0", "--name", name, "--restart", "always", *more, "host",
+               "sleep", "600")
+    engine("stop", "good", "broken", "--for-reboot")
+    box.run("rmdir", "/tmp/capsule-test-gone")
+    box.run("systemctl", "start", UNIT.name, rc=None)
+
+    states = {row["Names"][0]: row["State"] for row in json.loads(engine("ps", "--all", "--format", "json"))}
+    assert states == {"good": "running", "broken": "exited"}
+    assert box.show(UNIT.name, "ActiveState") == {"ActiveState": "active"}
+    box.run("systemctl", "stop", UNIT.name)
+    assert json.loads(engine("ps", "--format", "json")) == []

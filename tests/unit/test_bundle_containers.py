@@ -82,7 +82,7 @@ def test_a_renamed_container_leaves_its_name(containers) -> None:
 def test_files_are_private_and_whole(containers) -> None:
     record = _make(containers)
     directory = Path(containers.root, record.id)
-    assert sorted(os.listdir(directory)) == ["config.json", "record.json"]
+    assert sorted(os.listdir(directory)) == ["config.json", "record.json", "room"]
     assert {path.stat().st_mode & 0o7777 for path in directory.iterdir()} == {0o600}
     assert directory.stat().st_mode & 0o7777 == 0o700
 
