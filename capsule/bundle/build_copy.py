@@ -59,10 +59,9 @@ def _file(context: Context, path: str, copier: Copier, target: str, *, into: boo
 def _unpack(fd: int, copier: Copier, target: str, place: str) -> None:
     """Unpack a tar as a layer is unpacked, apart, then copy it: nothing in it reaches further than a layer may."""
     os.mkdir(place, 0o700)
-    info = os.fstat(fd)
     os.lseek(fd, 0, os.SEEK_SET)
     with open(os.dup(fd), "rb", buffering=0) as file:
-        copier.account.add("", info, layers.take(file, place).digest.removeprefix("sha256:"))
+        copier.account.add_file("", fd, layers.take(file, place).digest.removeprefix("sha256:"))
     place_fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         copier.directory(target)

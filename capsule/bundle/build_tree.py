@@ -165,20 +165,20 @@ class Context:
         if not self.is_directory(path):
             fd = self.open_file(path)
             with open(fd, "rb", buffering=0) as file:
-                found.add("", os.fstat(fd), _hash(file))
+                found.add_file("", fd, _hash(file))
             return found.digest()
         for inner, directory_fd, name, info in self.below(path):
             if stat.S_ISREG(info.st_mode):
                 fd = trees.open_listed(name, directory_fd, info)
                 with open(fd, "rb", buffering=0) as file:
-                    found.add(inner, os.fstat(fd), _hash(file))
+                    found.add_file(inner, fd, _hash(file))
             else:
                 found.add(inner, info, os.readlink(name, dir_fd=directory_fd) if stat.S_ISLNK(info.st_mode) else "")
         return found.digest()
 
 
 class Account:
-    """Tells whether a source has changed: names, kinds, modes, contents; not times, not owners.
+    """Tells whether a source has changed: names, kinds, modes, contents, attributes; not times, not owners.
 
     A source may change at any time: what counts for the cache is what was read while it was copied.
     """
@@ -186,13 +186,23 @@ class Account:
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
 
-    def add(self, path: str, info: os.stat_result, content: str) -> None:
-        """Add a file. content: of a regular one the digest, of a link the text, of others ""."""
-        line = f"{path}\0{info.st_mode:o}\0{info.st_rdev}\0{content}\0\0"
+    def add_file(self, path: str, fd: int, content: str) -> None:
+        """Add a regular file, `content` being its digest. Raises OSError."""
+        self.add(path, os.fstat(fd), content, _attributes(fd))
+
+    def add(self, path: str, info: os.stat_result, content: str, attributes: dict[str, bytes] | None = None) -> None:
+        """Add what lies at a path. content: of a regular file the digest, of a link the text, of others ""."""
+        named = "".join(f"{key}={value.hex()}\0" for key, value in (attributes or {}).items())
+        line = f"{path}\0{info.st_mode:o}\0{info.st_rdev}\0{content}\0{named}\0"
         self._hash.update(line.encode("utf-8", "surrogateescape"))
 
     def digest(self) -> str:
         return self._hash.hexdigest()
+
+
+def _attributes(fd: int) -> dict[str, bytes]:
+    """Return the extended attributes of a file that an image keeps, sorted."""
+    return {key: os.getxattr(fd, key) for key in sorted(os.listxattr(fd)) if layertar.is_kept(key)}
 
 
 def _hash(file) -> str:
@@ -322,11 +332,11 @@ class Copier:
                 while rest:
                     rest = rest[os.write(fd, rest) :]
             self._give_owner(fd, info)
-            for key in os.listxattr(source_fd):
-                if layertar.is_kept(key):
-                    os.setxattr(fd, key, os.getxattr(source_fd, key))
+            attributes = _attributes(source_fd)
+            for key, value in attributes.items():
+                os.setxattr(fd, key, value)
             os.fchmod(fd, stat.S_IMODE(info.st_mode) if self.mode is None else self.mode)
             os.utime(fd, ns=(info.st_mtime_ns, info.st_mtime_ns))
-            self.account.add(path, info, content.hexdigest())
+            self.account.add(path, info, content.hexdigest(), attributes)
         finally:
             os.close(fd)

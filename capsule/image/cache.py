@@ -16,7 +16,7 @@ from capsule.image.layout import Staging
 from capsule.image.lookup import BLOBS, LAYERS, read_file
 
 CACHE = "cache"
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 def key_of(*parts: object) -> str:

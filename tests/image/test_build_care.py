@@ -55,6 +55,21 @@ def test_a_layer_is_kept_as_what_was_copied(instruction, path, kit: Kit, store: 
     assert kit.files(store, kit.build(text))[path].read_text() == "old"
 
 
+@pytest.mark.parametrize("text", ["COPY f /x", "COPY dir /x/", "ADD t.tar /x/"])
+def test_attributes_count_as_contents_do(text, kit: Kit, store: Store) -> None:
+    kit.write(f="f", dir__f="f")
+    (kit.context / "t.tar").write_bytes(_tar("f"))
+    path = kit.context / text.split()[1] / ("f" if "dir" in text else "")
+    os.setxattr(path, "security.capability", bytes.fromhex("0100000200200000000000000000000000000000"))  # net_raw=ep
+    first = kit.build(f"FROM base\n{text}\n")
+    assert kit.build(f"FROM base\n{text}\n") == first and "as before" in kit.told
+    os.removexattr(path, "security.capability")
+    made = kit.build(f"FROM base\n{text}\n")
+    assert "as before" not in kit.told
+    copied = kit.files(store, made)["x" if text.startswith("COPY f") else "x/f"]
+    assert "security.capability" not in os.listxattr(copied)
+
+
 def test_a_hostile_ignore_file_is_read_in_time_and_told(kit: Kit, store: Store) -> None:
     kit.write(**{"a" * 200: "x", "f": "f"})
     (kit.context / ".dockerignore").write_text("*a" * 60 + "b\n")
