@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 
+from capsule._ext import openbeneath
 from capsule.bundle import building
 from capsule.bundle.build_tree import Context
 from capsule.cli import output
@@ -17,8 +18,10 @@ from capsule.image.ignoring import Ignored
 from capsule.image.lookup import Image
 from capsule.image.progress import Progress
 from capsule.image.store import Store
+from capsule.linux import trees
 
 _FILES = ("Dockerfile", "Containerfile")
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def run(invocation: Invocation) -> int:
@@ -63,42 +66,53 @@ def _argument(text: str) -> tuple[str, str]:
 
 
 def _by_file(invocation: Invocation, store: Store, wish: building.Wish, progress: Progress) -> Image:
-    parsed = dockerfile.parse(_dockerfile(invocation.options["file"], wish.context))
     try:
         fd = os.open(wish.context, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as err:
         raise CapsuleError("open", wish.context, errno=err.errno) from err
     try:
-        context = Context(fd, _ignored(wish.context))
+        parsed = dockerfile.parse(_dockerfile(invocation.options["file"], wish.context, fd))
+        context = Context(fd, _ignored(wish.context, fd))
         with store.stage() as staging:
             return building.Build(store, staging, wish, parsed, context, progress).run()
     finally:
         os.close(fd)
 
 
-def _dockerfile(given: str, context: str) -> bytes:
+def _dockerfile(given: str, context: str, context_fd: int) -> bytes:
     if given == "-":
         return sys.stdin.buffer.read(documents.SIZE_MAX + 1)
-    paths = [absolute(given)] if given else [f"{context}/{name}" for name in _FILES]
-    path = next((path for path in paths if os.path.exists(path)), paths[0])
+    if not given:
+        name = next((name for name in _FILES if trees.lstat(name, context_fd) is not None), _FILES[0])
+        return _of_context(context, context_fd, name)
+    path = absolute(given)
     try:
-        return _read(path)
+        return _read(path, os.open(path, _READ))
     except OSError as err:
         raise ImageError("open", path, errno=err.errno) from err
 
 
-def _ignored(context: str) -> Ignored:
-    try:
-        return Ignored(_read(f"{context}/.dockerignore").decode("utf-8-sig", "surrogateescape"))
-    except FileNotFoundError:
+def _ignored(context: str, context_fd: int) -> Ignored:
+    if trees.lstat(".dockerignore", context_fd) is None:
         return Ignored()
+    return Ignored(_of_context(context, context_fd, ".dockerignore").decode("utf-8-sig", "surrogateescape"))
+
+
+def _of_context(context: str, context_fd: int, name: str) -> bytes:
+    """Read a file of the context, which is a stranger's: its links show no file of this machine. Raises ImageError."""
+    path = f"{context}/{name}"
+    try:
+        return _read(path, openbeneath.open_in_root(context_fd, name, _READ))
+    except FileNotFoundError as err:
+        is_link = trees.lstat(name, context_fd) is not None
+        cause = "a link that leads out of the context, or nowhere" if is_link else ""
+        raise ImageError("open", path, cause, errno=err.errno) from err
     except OSError as err:
-        raise ImageError("open", f"{context}/.dockerignore", errno=err.errno) from err
+        raise ImageError("open", path, errno=err.errno) from err
 
 
-def _read(path: str) -> bytes:
-    """Read a file; a context may hold a fifo in its place. Raises OSError, ImageError."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+def _read(path: str, fd: int) -> bytes:
+    """Read an open file, which may be a fifo. Raises OSError, ImageError."""
     with open(fd, "rb") as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise ImageError("open", path, "not a regular file; `-f -` reads a Dockerfile from standard input")

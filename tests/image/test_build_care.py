@@ -88,6 +88,21 @@ def test_what_nobody_writes_to_is_not_waited_for(name, kit: Kit) -> None:
     assert kit.cli.err.count("\n") == 1 and f"{name}: not a regular file" in kit.cli.err, kit.cli.err
 
 
+@pytest.mark.parametrize("name", ["Dockerfile", ".dockerignore"])
+def test_a_link_of_the_context_shows_no_file_of_this_machine(name, kit: Kit, store: Store, memory: Path) -> None:
+    (memory / "secret").write_text("[z-secret\n")
+    kit.write(f="f", deep__Dockerfile="FROM base\nCOPY * /x/\n", deep__ignore="f\n")
+    (kit.context / "Dockerfile").symlink_to("/deep/Dockerfile")  # links of a context begin at its own root
+    (kit.context / ".dockerignore").symlink_to("deep/ignore")
+    kit.cli("image", "build", "-t", "app", kit.context)
+    assert "x/f" not in kit.files(store, "app")
+    for target in (f"{memory}/secret", "../secret", "nothing"):
+        (kit.context / name).unlink()
+        (kit.context / name).symlink_to(target)
+        kit.cli("image", "build", kit.context, rc=1)
+        assert f"{name}: a link that leads out of the context" in kit.cli.err and "z-secret" not in kit.cli.err
+
+
 def test_a_health_check_is_the_images(kit: Kit, store: Store) -> None:
     flags = "--interval=1m30s --timeout=2s --start-period=5s --retries=4"
     text = f"FROM base\nHEALTHCHECK {flags} CMD test -e /ok && true\n"
