@@ -8,6 +8,7 @@ unpacker of layers, beneath the one directory that was named, each file as a who
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -17,7 +18,7 @@ from typing import IO
 
 from capsule import log, verbs
 from capsule._ext import mountapi, openbeneath, unpack
-from capsule.bundle import life, running
+from capsule.bundle import holes, life, running
 from capsule.bundle.standing import Standing
 from capsule.errors import CapsuleError, NotFound, StateError
 from capsule.linux import trees
@@ -26,6 +27,7 @@ from capsule.state.store import Entry
 _ENTRIES, _BYTES = 4_000_000, 1 << 44
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEPTH = 500  # directories in directories: each holds a descriptor
+_SPARSE_MIN = 1 << 16  # bytes of a file that is looked at for holes
 _WHITEOUT = ".wh."  # the unpacker would take such a name for a deletion
 
 
@@ -69,6 +71,11 @@ class Files:
             self._entry.close()
             raise
 
+    @property
+    def is_readonly(self) -> bool:
+        """Whether its root, without what is mounted in it, is to be read only; the kernel sees to one that runs."""
+        return self._standing is not None and self._standing.is_readonly
+
     def close(self) -> None:
         if self._standing is not None:
             self._standing.close()
@@ -81,8 +88,9 @@ class Files:
 class Tree:
     """A place of the host's or of a container's that is copied from or to: the root it lies in, and a path there."""
 
-    def __init__(self, root_fd: int, path: str, where: str) -> None:
+    def __init__(self, root_fd: int, path: str, where: str, *, is_readonly: bool = False) -> None:
         self.root_fd = root_fd
+        self.is_readonly = is_readonly
         self.path = path
         self.where = where  # for messages: "container web" or "this machine"
 
@@ -232,6 +240,10 @@ class _Writer:
         self.directory = directory
         self.keep_owner = keep_owner
         self.fd = target.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        is_root = os.fstat(self.fd).st_dev == os.fstat(target.root_fd).st_dev
+        if os.fstatvfs(self.fd).f_flag & os.ST_RDONLY or target.is_readonly and is_root:
+            os.close(self.fd)
+            raise CapsuleError("copy to", f"{target.path} in {target.where}", errno=errno.EROFS)
         unpack.private_umask()
         self.unpacker = unpack.Unpacker(self.fd, lower_fds=[], flags=unpack.WHOLE, entries=_ENTRIES, bytes=_BYTES,
                                         file_size=_BYTES)
@@ -277,6 +289,8 @@ class _Writer:
             # Whoever made the file decides what is in it, and not whom it makes of those who run it.
             member.uid, member.gid, member.mode = os.geteuid(), os.getegid(), member.mode & 0o1777
         member.uname = member.gname = ""
+        if file is not None and member.size > _SPARSE_MIN:
+            file = holes.without(member, file)
         try:
             self.archive.addfile(member, file)
             self.archive.members.clear()  # type: ignore[attr-defined]  # a container would choose how much we remember

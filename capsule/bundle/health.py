@@ -17,7 +17,7 @@ STARTING, HEALTHY, UNHEALTHY = "starting", "healthy", "unhealthy"
 _LOOKS = 5  # that are remembered
 _OUTPUT_MAX = 4096
 _TIMED_OUT = -1  # exit code of a look that took too long
-_KILL = 9
+_KILL, _STOP = 9, 19
 
 
 def read(entry: Entry, record: Record) -> dict:
@@ -73,12 +73,29 @@ def _run(places: running.Places, record: Record) -> tuple[int, bytes]:
     try:
         output, in_time = _listen(read_fd, pidfd, record.health["timeout_ms"])
         if not in_time:
-            proc.pidfd_send_signal(pidfd, _KILL)  # the command ends with who has started it
+            _kill_session(pid, pidfd)
     finally:
         posix.close(read_fd)
         posix.close(pidfd)
     _, status = proc.wait_pid(pid)
     return posix.waitstatus_to_exitcode(status) if in_time else _TIMED_OUT, output
+
+
+def _kill_session(pid: int, pidfd: int) -> None:
+    """End the call of exec, and the session of the command it has started: what that left behind would pile up."""
+    proc.pidfd_send_signal(pidfd, _STOP)  # whom it does not reap keeps its number
+    try:
+        fd = posix.open(f"/proc/{pid}/task/{pid}/children", posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            children = posix.read(fd, _OUTPUT_MAX).split()
+        finally:
+            posix.close(fd)
+        for child in map(int, children):
+            if posix.getpgid(child) == child:
+                posix.killpg(child, _KILL)
+    except OSError:
+        pass  # it ends with who has started it
+    proc.pidfd_send_signal(pidfd, _KILL)
 
 
 def _listen(read_fd: int, pidfd: int, timeout_ms: int) -> tuple[bytes, bool]:

@@ -39,7 +39,10 @@ class Standing:
             _leave_the_host()
             trees.make(self._path)
             overlays.make(layers.prepare(place, record, None), MountRoot(PIVOT), in_userns=False).execute(self._context)
-            for mount in _binds(entry):
+            tree = _configuration(entry)
+            # Not by the mount: the binds may need mount points.
+            self.is_readonly = bool((tree.get("root") or {}).get("readonly"))
+            for mount in _binds(tree):
                 attr = _READ_ONLY if "ro" in mount["options"] else mountapi.KEEP
                 bind = MountBind(mount["destination"], mount["source"], "rbind" in mount["options"], attr)
                 bind.execute(self._context)
@@ -73,9 +76,13 @@ def _leave_the_host() -> None:
         _is_apart = True
 
 
-def _binds(entry: Entry) -> list[dict]:
-    """Return what is bound into the container: volumes and files of the host."""
+def _configuration(entry: Entry) -> dict:
     data = entry.marked(CONFIG)
     tree = json.loads(data) if data is not None else {}
-    mounts = tree.get("mounts") if isinstance(tree, dict) else None
-    return [mount for mount in mounts or [] if mount.get("type") == "bind" and os.path.lexists(mount["source"])]
+    return tree if isinstance(tree, dict) else {}
+
+
+def _binds(tree: dict) -> list[dict]:
+    """Return what is bound into the container: volumes and files of the host."""
+    return [mount for mount in tree.get("mounts") or []
+            if mount.get("type") == "bind" and os.path.lexists(mount["source"])]

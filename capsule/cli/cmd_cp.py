@@ -62,7 +62,7 @@ def _tree(files: dict[str, copying.Files], stack: contextlib.ExitStack, word: st
     container = _container(word)
     if container:
         return copying.Tree(files[container].root_fd, "/" + word.partition(":")[2].removeprefix("/"),
-                            f"container {container}")
+                            f"container {container}", is_readonly=files[container].is_readonly)
     root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     stack.callback(os.close, root_fd)
     # A trailing "/" or "/." says how to copy; absolute() folds it.

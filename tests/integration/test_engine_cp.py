@@ -160,3 +160,30 @@ def test_what_is_mounted_stays_mounted(engine, tmp_path) -> None:
     assert "mounted there" in one_line(engine.call("cp", f"{tmp_path}/tree/.", "web:/etc/", rc=FAILS))
     assert " /etc/conf " in engine.call("exec", id, "cat", "/proc/self/mountinfo").out
     assert (tmp_path / "conf").read_text() == "new"
+
+
+def test_nothing_is_copied_to_a_root_that_is_read_only(engine, tmp_path) -> None:
+    (tmp_path / "file").write_text("file")
+    for script in ("true", "exec sleep 60"):
+        id = engine.detach(script, "--read-only", "--name", "web", "-v", "data:/opt")
+        if script == "true":
+            engine.wait(id)
+        assert "read-only file system" in one_line(engine.call("cp", tmp_path / "file", "web:/usr/", rc=FAILS))
+        engine.call("cp", tmp_path / "file", f"web:/opt/{script[:4]}")
+        engine.call("cp", "web:/etc/passwd", tmp_path)
+        engine.call("rm", "-f", "web")
+
+
+def test_holes_of_files_stay_holes(engine, tmp_path) -> None:
+    _stopped(engine, "truncate -s 300M /var/end; truncate -s 1G /var/all; "
+                     "for at in 3 90; do printf data | dd of=/var/end bs=1M seek=$at conv=notrunc 2>/dev/null; done")
+    for name in ("end", "all"):
+        engine.call("cp", f"web:/var/{name}", tmp_path)
+        engine.call("cp", tmp_path / name, f"web:/var/{name}2")
+        engine.call("cp", f"web:/var/{name}2", tmp_path)
+        for path in (tmp_path / name, tmp_path / f"{name}2"):
+            assert path.stat().st_blocks * 512 < 1 << 20
+    assert (tmp_path / "all2").stat().st_size == 1 << 30 and (tmp_path / "end2").stat().st_size == 300 << 20
+    with open(tmp_path / "end2", "rb") as file:
+        for at in (3, 90):
+            assert os.pread(file.fileno(), 6, (at << 20) - 1) == b"\0data\0"

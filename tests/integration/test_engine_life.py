@@ -204,6 +204,19 @@ def test_health_is_looked_after(engine) -> None:
     assert health()["failing"] >= 2 and health()["looks"][-1]["exit_code"] == 1
 
 
+def test_a_look_that_takes_too_long_leaves_nothing_behind(engine) -> None:
+    id = engine.detach("exec sleep 60", "--health-cmd", "sleep 600 & sleep 600; true", "--health-interval", "100ms",
+                       "--health-timeout", "200ms")
+    path = engine.place(id) / "health.json"
+
+    def looks() -> int:
+        return len(json.loads(path.read_text())["looks"]) if path.exists() else 0
+
+    wait_until(lambda: looks() >= 3, 30, "three looks")
+    assert json.loads(path.read_text())["looks"][-1]["exit_code"] == -1
+    wait_until(lambda: len(engine.call("top", id).lines) <= 2 + 3, 10, "the end of earlier looks")
+
+
 def test_a_reboot_leaves_it_to_be_started_and_removed(engine, capsule) -> None:
     """What a reboot takes is the processes and the runtime's records; what is below /var stays."""
     id = engine.detach("echo x >> /tmp/made; cat /tmp/made; exec sleep 60", "--name", "web")
