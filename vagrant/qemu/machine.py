@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from . import overlay
 from .errors import RigError
 from .image import Image
 from .memory import in_memory
@@ -51,11 +52,13 @@ class Machine:
         ends = {name: socket.socketpair() for name in PORTS}
         self._ports = {name: pair[0] for name, pair in ends.items()}
         theirs = {name: pair[1].fileno() for name, pair in ends.items()}
-        inherited = [*theirs.values(), *(file.fileno() for file, _ in disks)]
-        argv = ["setpriv", "--pdeathsig", "KILL", "--", *_argv(image, disks, words, memory, processors, log, theirs)]
         self._errors = in_memory("rig-errors", 0)
-        self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self._errors, stderr=self._errors,
-                                         pass_fds=inherited, start_new_session=True)
+        with overlay.make(image.disk) as root:
+            inherited = [root.fileno(), *theirs.values(), *(file.fileno() for file, _ in disks)]
+            argv = ["setpriv", "--pdeathsig", "KILL", "--",
+                    *_argv(image, root, disks, words, memory, processors, log, theirs)]
+            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self._errors, stderr=self._errors,
+                                             pass_fds=inherited, start_new_session=True)
         for _, their in ends.values():
             their.close()
         self._control = b""
@@ -139,13 +142,13 @@ def _write(fd: int, data: bytes) -> None:
         data = data[os.write(fd, data):]
 
 
-def _argv(image: Image, disks: Sequence[tuple[BinaryIO, bool]], words: str, memory: str, processors: int, log: Path,
-          ports: dict[str, int]) -> list[str]:
+def _argv(image: Image, root: BinaryIO, disks: Sequence[tuple[BinaryIO, bool]], words: str, memory: str,
+          processors: int, log: Path, ports: dict[str, int]) -> list[str]:
     argv = [QEMU, "-machine", "q35,usb=off", "-accel", "tcg,thread=multi", "-cpu", "qemu64",
             "-smp", str(processors), "-m", memory, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-serial", f"file:{log}", "-kernel", str(image.kernel), "-initrd", str(image.initramfs),
             "-append", f"console=ttyS0 panic=-1 mitigations=off {CLOCKS} {words}",
-            "-drive", f"file={image.disk},format=raw,if=virtio,snapshot=on",
+            "-drive", f"file=/proc/self/fd/{root.fileno()},format=qcow2,if=virtio,file.locking=off",
             "-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]
     for file, readonly in disks:
         argv += ["-drive", f"file=/proc/self/fd/{file.fileno()},format=raw,if=virtio,file.locking=off"
