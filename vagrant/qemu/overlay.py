@@ -32,7 +32,7 @@ def make(disk: Path) -> BinaryIO:
                          head_size)
     clusters = 3 + -(-(-(-size // _MAPPED_BY_L2) * 8) // _CLUSTER)
     # As QEMU does, not in /tmp, which may be memory.
-    file = tempfile.TemporaryFile(dir=os.environ.get("TMPDIR", "/var/tmp"))  # noqa: SIM115
+    file = tempfile.TemporaryFile(dir=os.environ.get("TMPDIR", "/var/tmp"))
     file.write(header + extension + name)
     file.seek(_CLUSTER)
     file.write(struct.pack(">Q", 2 * _CLUSTER))
