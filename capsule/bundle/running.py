@@ -19,7 +19,8 @@ LOG = "ctr.log"
 KILL_AFTER_MS = 10_000
 LONG_RUN_NS = 10_000_000_000
 STEPS = 10  # 100 ms << 10 is more than the longest pause, a minute (csrc/monitor.c)
-_RW_NEW = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_NOFOLLOW | posix.O_CLOEXEC
+_LOG_FILE = posix.O_RDWR | posix.O_CREAT | posix.O_APPEND | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
+_S_IFMT, _S_IFREG = 0o170000, 0o100000
 _DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 
@@ -147,9 +148,14 @@ def _open_log(entry: Entry, record: Record, plan: MonitorPlan) -> None:
     directory, _, name = (record.log.get("path") or f"{entry.path}/{LOG}").rpartition("/")
     try:
         plan.log_dir_fd = posix.open(directory or "/", _DIRECTORY)
-        posix.close(posix.open(name, _RW_NEW, 0o600, dir_fd=plan.log_dir_fd))
+        fd = posix.open(name, _LOG_FILE, 0o600, dir_fd=plan.log_dir_fd)
+        mode = posix.fstat(fd).st_mode
+        posix.close(fd)
     except OSError as err:
         raise CapsuleError("open log", f"{directory}/{name}", errno=err.errno or 0) from err
+    if mode & _S_IFMT != _S_IFREG:
+        # A fifo would be waited for, a device renamed when the log is full.
+        raise CapsuleError("open log", f"{directory}/{name}", "not a regular file; --log-driver none keeps no log")
     plan.log_name = name.encode("utf-8", "surrogateescape")
     plan.log_kind = LOG_KINDS.index(driver)
     plan.log_size = record.log.get("max_size", 0)

@@ -14,6 +14,7 @@ from capsule.image import names, views
 from capsule.image.store import Store
 
 _SHORT = 12
+_TIME = 35  # the longest of RFC 3339 with nanoseconds
 _UNSAID = ("localhost/", "docker.io/library/", "docker.io/")
 
 
@@ -45,7 +46,7 @@ def _list(store: Store, invocation: Invocation) -> None:
         output.print_out(templates.lines("image list", options["format"], [_words(row, short) for row in rows]))
         return
     head = ["ID", "LAYER_ID", "CREATED", "SIZE", "NAME"] + ["DIGEST"] * options["digests"]
-    cells = [[short(row["id"]), short(row["layer_id"]), row["created"], views.size_text(row["size"]),
+    cells = [[short(row["id"]), short(row["layer_id"]), row["created"][:_TIME], views.size_text(row["size"]),
               row["name"] or "<none>", *[row["digest"]] * options["digests"]] for row in rows]
     output.print_out(tables.layout([head, *cells]))
 
@@ -84,8 +85,8 @@ def _history(store: Store, invocation: Invocation) -> None:
         output.print_json(steps, pretty=True)
         return
     cut = 10**6 if options["no_trunc"] else 60
-    rows = [[step["created"], step["created_by"][:cut].replace("\n", " ").replace("\t", " ") or "-",
-             views.size_text(step["size"]), step["comment"]] for step in steps]
+    rows = [[step["created"][:_TIME], step["created_by"][:cut].replace("\n", " ").replace("\t", " ") or "-",
+             views.size_text(step["size"]), step["comment"][:cut]] for step in steps]
     output.print_out(tables.layout([["CREATED", "CREATED BY", "SIZE", "COMMENT"], *rows]))
 
 

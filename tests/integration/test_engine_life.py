@@ -250,6 +250,13 @@ def test_after_a_reboot_those_start_that_are_wanted(engine, capsule) -> None:
     assert engine.call("start", "--all", "--filter", "should-start-on-boot=true").lines == []
 
 
+def test_a_log_is_no_fifo(engine, tmp_path) -> None:
+    os.mkfifo(tmp_path / "log")
+    flags = ("--log-opt", f"path={tmp_path}/log")
+    result = engine.call("image", "run", "-d", *flags, "host", "true", rc=FAILS, timeout=60)
+    assert "log: not a regular file" in refused(result) and list(engine.root.glob("[0-9a-f]*")) == []
+
+
 def test_who_has_anothers_network_is_started_after_it(engine) -> None:
     base = engine.detach("exec sleep 60", "--name", "zbase", "--stop-timeout", "0")
     guest = engine.detach("exec sleep 60", "--name", "aguest", "--stop-timeout", "0", "--network", "container:zbase")
@@ -266,7 +273,7 @@ def test_who_has_anothers_network_is_started_after_it(engine) -> None:
     (("--log-driver", "none", "--log-opt", "max-file=2"), "keeps no log"), (("--stop-signal", "NOSUCH"), "stop signal"),
     (("--stop-timeout", "-1"), "seconds"), (("--health-interval", "1s"), "--health-cmd"),
     (("--health-cmd", "true", "--health-interval", "x"), "duration"), (("--timeout", "x"), "seconds"),
-    (("--log-opt", "path=/no/such/directory/log"), "open log"),
+    (("--log-opt", "path=/no/such/directory/log"), "open log"), (("--log-opt", "path=/dev/null"), "not a regular file"),
 ])
 def test_bad_options_are_refused_before_anything_is_kept(engine, flags, text) -> None:
     assert text in refused(engine.call("image", "run", "-d", *flags, "host", "true", rc=FAILS))
