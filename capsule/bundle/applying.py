@@ -71,6 +71,16 @@ def apply(place: str, meta: dict) -> list[Change]:
     return todo
 
 
+def kept(place: str, meta: dict) -> list[Change]:
+    """Return the changes of the sandbox kept in `place`, as its end left them. Raises StateError."""
+    lock_fd = hold(place, meta["id"])
+    try:
+        found = _read(CHANGES, lock_fd)
+        return changes.scan(place, meta) if found is None else found
+    finally:
+        posix.close(lock_fd)
+
+
 def _checked(place: str, place_fd: int, meta: dict, host: Host) -> list[Change]:
     """Return the changes to make: those that a dead apply has checked, or all after checking them."""
     ready = _read(CHECKED, place_fd)

@@ -65,7 +65,7 @@ def _sandboxes(invocation: Invocation, given: tuple) -> list[str]:
 
     if not given:
         return list(nouns.table("sandbox").WORDS)
-    return os.listdir(sandbox_ending.store_of(invocation)) if given in (("apply",), ("discard",)) else []
+    return os.listdir(sandbox_ending.store_of(invocation)) if given in (("apply",), ("discard",), ("kept",)) else []
 
 
 def _containers(invocation: Invocation) -> list[str]:

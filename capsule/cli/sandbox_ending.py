@@ -184,11 +184,11 @@ def _meta(place: str, id: str) -> dict:
 
 
 def handle(invocation: Invocation) -> int:
-    """Run `kept`, `apply ID` or `discard ID`."""
+    """Run `kept [ID]`, `apply ID` or `discard ID`."""
     store, words = store_of(invocation), invocation.positionals
     command = f"sandbox {words[0]}"
-    if len(words) != (1 if words[0] == "kept" else 2):
-        raise CapsuleError(command, "", f"expected {'no argument' if words[0] == 'kept' else 'one id'}; to run a "
+    if len(words) > 2 or len(words) == 1 and words[0] != "kept":
+        raise CapsuleError(command, "", f"expected {'at most ' if words[0] == 'kept' else ''}one id; to run a "
                                         f"program of that name write ./{words[0]} or its whole path")
     for name, value in invocation.options.items():
         if value:
@@ -206,9 +206,11 @@ def handle(invocation: Invocation) -> int:
     place = f"{store}/{id}"
     meta = _meta(place, id)
     try:
-        if words[0] == "apply":
-            for change in applying.apply(place, meta):
+        if words[0] != "discard":
+            for change in applying.apply(place, meta) if words[0] == "apply" else applying.kept(place, meta):
                 output.print_out(_line(change))
+        if words[0] == "kept":
+            return 0
         lock_fd = applying.hold(place, id)
         try:
             trees.remove(place)

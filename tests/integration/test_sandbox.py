@@ -125,7 +125,16 @@ def test_apply_makes_the_changes(sandbox) -> None:
     assert sandbox.kept() == []
 
 
-@pytest.mark.parametrize("verb", ["apply", "discard"])
+def test_kept_changes_are_shown_before_they_are_applied(sandbox) -> None:
+    (sandbox.project / "deleted").write_text("x")
+    sandbox.sh("rm deleted; echo 1 > made", "--keep")
+    shown = sandbox.runtime.call("sandbox", "kept", sandbox.kept()[0])
+    assert shown.lines == [f"D {sandbox.project}/deleted", f"A {sandbox.project}/made"]
+    assert (sandbox.project / "deleted").exists()
+    assert sandbox.apply().lines == shown.lines
+
+
+@pytest.mark.parametrize("verb", ["apply", "discard", "kept"])
 def test_changes_of_a_sandbox_that_runs_are_left_to_it(sandbox, verb) -> None:
     reading, writing = os.pipe()
     try:
@@ -221,7 +230,8 @@ def test_bad_input_is_refused_before_anything_is_made(sandbox, flags, text) -> N
 
 @pytest.mark.parametrize(("words", "text"), [
     (("apply",), "expected one id"), (("discard", "a", "b"), "expected one id"),
-    (("kept", "x"), "expected no argument"), (("--rw", "/tmp", "kept"), "--rw"), (("apply", "x"), "is not kept"),
+    (("kept", "x", "y"), "expected at most one id"), (("kept", "x"), "is not kept"),
+    (("--rw", "/tmp", "kept"), "--rw"), (("apply", "x"), "is not kept"),
 ])
 def test_words_upon_kept_changes_take_what_they_need(sandbox, words, text) -> None:
     assert text in one_line(sandbox.runtime.call("sandbox", *words, rc=FAILS))

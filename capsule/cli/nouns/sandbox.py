@@ -21,7 +21,8 @@ _OF_THE_RUN = (
 
 COMMANDS = (
     (
-        "sandbox", "cmd_sandbox", (1, -1), False, "[--] <command> [arguments...] | apply <id> | discard <id> | kept",
+        "sandbox", "cmd_sandbox", (1, -1), False,
+        "[--] <command> [arguments...] | apply <id> | discard <id> | kept [id]",
         "run a command of this machine where it can harm nothing",
         (
             *_OF_THE_RUN,
