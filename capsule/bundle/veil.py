@@ -28,10 +28,10 @@ FILES = ("/etc/krb5.keytab", "/etc/security/opasswd", "/etc/machine-id", "/swapf
 #: Where it is looked for what others may not read: how many levels deep, and how many of them whatever is there;
 #: deeper only the first MOST entries below each entry. A sandbox's user is the owner of root's files: it needs no
 #: capability to read what has mode 0600. Unknown directories in `/` and `/var`, and further mounts, are searched too.
-SEARCHED = (("/", 1, 1), ("/etc", 8, 8), ("/opt", 4, 1), ("/usr/local/etc", 8, 8), ("/usr/local", 3, 1),
+SEARCHED = (("/", 1, 1), ("/etc", 8, 8), ("/opt", 4, 1), ("/usr/local/etc", 8, 8), ("/usr/local", 2, 1),
             ("/var", 1, 1), ("/var/cache", 2, 2),
             ("/var/lib", 4, 2))
-MOST = 64
+MOST = 32
 #: What `_searched` does not add: searched above, or the machine's programs, which everybody may read.
 NOT_SEARCHED = (*mounts.SOFTWARE, "/var/cache", "/var/lib", "/usr/local", "/usr/local/etc")
 
