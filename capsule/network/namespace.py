@@ -23,11 +23,6 @@ class UserModeDriver(NetworkDriver):
     name = "pasta"
     has_records = False
 
-    def namespace(self, argument: str, *, find_pid) -> str | None:
-        if argument:
-            raise NetworkError("use network", self.name, f"it takes no options ({argument})")
-        return ""
-
 
 class SlirpDriver(UserModeDriver):
     """See UserModeDriver."""
